@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import numbers
 import operator
 
@@ -181,7 +182,7 @@ class RMSprop(keras.optimizers.Optimizer):
         self.centered = centered
         self.update_rule = update_rule
         self.sparse_updates = sparse_updates
-        self._programs = core.Programs()
+        self._workspace = core.Workspace()
         self._copied_state = None
 
     def __setattr__(self, name, value):
@@ -284,36 +285,45 @@ class RMSprop(keras.optimizers.Optimizer):
                 them changes.
         """
         grads = list(grads)
-        if not grads:
-            return
-        if trainable_variables is None and self.built:
-            variables = list(self._trainable_variables)
-        elif trainable_variables is None:
+        if grads:
+            with keras.name_scope(self.name, caller=self):
+                self._apply(*self._checked(grads, trainable_variables))
+
+    def _apply(self, grads, variables, natives):
+        if not self.built:
+            self.build(variables)
+            self.built = True
+        with tf.control_dependencies(step_assertions(zip(grads, natives))):
+            self._apply_checked(grads, variables, natives)
+            # Keras' own `assign_add` reads, adds and assigns.
+            _native(self._iterations).assign_add(1, read_value=False)
+
+    def _checked(self, grads, variables):
+        """Returns gradients, variables and their `tf.Variable`s, all fit for a step."""
+        if variables is None and not self.built:
             raise ValueError(
                 "`trainable_variables` must be given until the optimizer is built. "
                 "Received: trainable_variables=None"
             )
-        else:
-            variables = list(trainable_variables)
+        variables = list(self._trainable_variables if variables is None else variables)
         if len(grads) != len(variables):
             raise ValueError(
                 "`grads` must have one gradient for each variable. Received: "
                 f"{len(grads)} gradients for {len(variables)} variables"
             )
-
-        with keras.name_scope(self.name, caller=self):
-            known = self.built and self._lookup.covers(variables)
-            if self.built and not known:
+        if self.built and self._lookup.covers(variables):
+            natives = self._lookup.natives
+        else:
+            if self.built:
                 self._check_variables_are_known(variables)
-            natives = self._lookup.natives if known else list(map(_native, variables))
-            checked = self._checked_gradients(grads, variables, natives)
-            if not self.built:
-                self.build(variables)
-                self.built = True
-            assertions = step_assertions(zip(checked, natives))
-            with tf.control_dependencies(assertions):
-                self._apply_checked(checked, variables, natives)
-                self._iterations.assign_add(1)
+            natives = list(map(_native, variables))
+        grads = [
+            gradient
+            if gradient is None or self._overwrite_variable_with_gradient(variable)
+            else checked_gradient(gradient, native)
+            for gradient, variable, native in zip(grads, variables, natives)
+        ]
+        return grads, variables, natives
 
     def update_step(self, gradient, variable, learning_rate):
         """Applies one gradient to one variable.
@@ -323,7 +333,7 @@ class RMSprop(keras.optimizers.Optimizer):
             variable: The variable.
             learning_rate: Float or scalar tensor.
         """
-        self._update([(gradient, variable)], learning_rate)
+        self._update([gradient], [variable], learning_rate)
 
     def get_config(self):
         """Returns the arguments that rebuild this optimizer, without its state."""
@@ -414,14 +424,6 @@ class RMSprop(keras.optimizers.Optimizer):
             arrays.append(array)
         return arrays
 
-    def _checked_gradients(self, grads, variables, natives):
-        return [
-            gradient
-            if gradient is None or self._overwrite_variable_with_gradient(variable)
-            else checked_gradient(gradient, native)
-            for gradient, variable, native in zip(grads, variables, natives)
-        ]
-
     # From here on: Keras' own steps between `apply` and `update_step`, private
     # but unchanged since Keras 3.10. `apply` takes them itself, because Keras'
     # divides by the loss scale in a way that sparse gradients do not support.
@@ -470,38 +472,49 @@ class RMSprop(keras.optimizers.Optimizer):
         else:
             # Keras takes every variable through merge_call and extended.update,
             # which costs more than the step itself.
-            self._update(zip(grads, trainable_variables), learning_rate)
+            self._update(grads, trainable_variables, learning_rate)
 
     def _is_distributed(self):
         return self._distribution_strategy is not tf.distribute.get_strategy()
 
-    def _update(self, grads_and_vars, learning_rate):
+    def _hyperparameters(self, learning_rate):
         rule = self.update_rule
-        hyper = core.Hyperparameters(
+        return core.Hyperparameters(
             learning_rate=tf.convert_to_tensor(learning_rate),
             **rule.round_hyperparameters(
                 rho=self.rho, momentum=self.momentum, epsilon=self.epsilon
             ),
             one_minus_rho=None if rule.bitwise else 1 - self.rho,
         )
-        dense = []
-        for gradient, variable in grads_and_vars:
-            slots = self._slots(variable)
-            variable = _native(variable)
-            if isinstance(gradient, tf.IndexedSlices):
-                gradient = _without_duplicates(gradient, variable.shape[0])
-                _APPLY_SPARSE[self.sparse_updates](
-                    rule,
-                    variable,
-                    slots,
-                    gradient.values,
-                    gradient.indices,
-                    hyper.cast(variable.dtype),
-                )
-            else:
-                dense.append((variable, slots, gradient))
-        if dense:
-            core.apply_all_dense(rule, dense, hyper, self._programs)
+
+    def _update(self, grads, variables, learning_rate):
+        hyper = self._hyperparameters(learning_rate)
+        slots = list(map(self._slots, variables))
+        variables = list(map(_native, variables))
+        sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in grads]
+        if any(sparse):
+            for update in itertools.compress(zip(variables, slots, grads), sparse):
+                self._update_sparse(*update, hyper)
+            dense = list(map(operator.not_, sparse))
+            variables, slots, grads = (
+                list(itertools.compress(held, dense))
+                for held in (variables, slots, grads)
+            )
+        if grads:
+            core.apply_all_dense(
+                self.update_rule, variables, slots, grads, hyper, self._workspace
+            )
+
+    def _update_sparse(self, variable, slots, gradient, hyper):
+        gradient = _without_duplicates(gradient, variable.shape[0])
+        _APPLY_SPARSE[self.sparse_updates](
+            self.update_rule,
+            variable,
+            slots,
+            gradient.values,
+            gradient.indices,
+            hyper.cast(variable.dtype),
+        )
 
     def _slots(self, variable):
         slots = self._lookup.slots_by_id.get(id(variable))

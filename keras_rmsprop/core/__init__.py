@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_rmsprop.core import composed, kernels
-from keras_rmsprop.core.compiled import Programs
+from keras_rmsprop.core.compiled import MINIMUM_ELEMENTS, Programs
 from keras_rmsprop.core.sparse import is_compiled, map_values, sum_duplicates
 
 __all__ = [
     "Hyperparameters",
-    "Programs",
     "Slots",
+    "Workspace",
     "apply_all_dense",
     "apply_dense",
     "apply_sparse",
@@ -28,9 +28,24 @@ __all__ = [
 ]
 
 
-# Up to what size eager variables borrow a momentum slot (`_apply_by_borrowing`). For
-# larger ones it would cost more memory than calls.
-BORROW_UP_TO_ELEMENTS = 1 << 14
+# Up to what size a kernel that has to do without a momentum slot (`kernels.Call`)
+# costs less than a share in a compiled program.
+SMALL_ELEMENTS = 1 << 14
+
+
+class Workspace:
+    """What an optimizer keeps from step to step, only to be fast.
+
+    Attributes:
+        programs: `Programs`.
+        calls: What `_kernel_call` returned for each variable of eager steps, by id.
+        unread: The variables that those calls write to and nobody reads.
+    """
+
+    def __init__(self):
+        self.programs = Programs()
+        self.calls = {}
+        self.unread = {}
 
 
 class Slots(NamedTuple):
@@ -174,69 +189,70 @@ def apply_sparse_as_dense(
     return _scatter("Sub", variable, indices, step, use_locking)
 
 
-def apply_all_dense(rule, updates, hyper, programs):
-    """Applies one step to many variables, as one compiled program where that pays.
+def apply_all_dense(rule, variables, slots, gradients, hyper, workspace):
+    """Applies one step to many variables.
 
     Args:
         rule: An `UpdateRule`.
-        updates: List of `(variable, slots, gradient)`, as for `apply_dense`.
+        variables: List of variables, as for `apply_dense`.
+        slots: List of their `Slots`.
+        gradients: List of their gradients.
         hyper: `Hyperparameters`, not cast.
-        programs: `Programs` of the optimizer.
+        workspace: `Workspace` of the optimizer.
     """
-    by_dtype = collections.defaultdict(list)
-    for update in updates:
-        by_dtype[update[0].dtype].append(update)
-    for dtype, alike in by_dtype.items():
-        cast = hyper.cast(dtype)
-        variable, slots, _ = alike[0]
-        # With a momentum slot the kernel is as fast, and needs no compilation.
-        has_kernel = _kernel(rule, variable, slots) is not None
-        if (
-            has_kernel
-            or is_compiled()
-            or not programs.run(rule, alike, cast, _apply_each)
-        ):
-            _apply_each(rule, alike, cast)
+    # Calls made in a graph are of no use in another, or outside.
+    eager = tf.executing_eagerly()
+    kept, unread = (workspace.calls, workspace.unread) if eager else ({}, {})
+    calls = [kept.get(id(variable)) for variable in variables]
+    if None in calls:
+        calls = [_kernel_call(rule, *held, unread) for held in zip(variables, slots)]
+        kept.update(zip(map(id, variables), calls))
+    cast = functools.cache(hyper.cast)
+    ready = [(call, gradient) for call, gradient in zip(calls, gradients) if call.is_best]
+    if len(ready) < len(calls):
+        others = collections.defaultdict(list)
+        for call, *update in zip(calls, variables, slots, gradients):
+            if not call.is_best:
+                others[call.dtype].append((call, update))
+        for dtype, held in others.items():
+            alike = [update for _, update in held]
+            programs = workspace.programs
+            if is_compiled() or not programs.run(rule, alike, cast(dtype), _apply_each):
+                ready += [(call, update[-1]) for call, update in held if call.run]
+                left = [update for call, update in held if not call.run]
+                _apply_each(rule, left, cast(dtype))
+    kernels.run_calls(ready, cast)
+
+
+def _kernel_call(rule, variable, slots, unread):
+    """Returns a `kernels.Call` of a dense update."""
+    dtype = variable.dtype
+    elements = variable.shape.num_elements()
+    if slots.mg is not None or dtype == tf.float16:
+        return kernels.Call(dtype)  # There is more to do, see `_apply_kernel`.
+    if slots.momentum is not None:
+        op = _kernel(rule, variable, slots)
+        return kernels.Call(dtype, op, variable, slots, is_best=op is not None)
+    if (
+        elements is None
+        or elements >= MINIMUM_ELEMENTS
+        or not rule.has_epsilon_inside_sqrt(momentum=0.0)
+        or tf.distribute.has_strategy()
+    ):
+        return kernels.Call(dtype)
+    op = _kernel(rule, variable, slots._replace(momentum=variable))
+    if op is None:
+        return kernels.Call(dtype)
+    key = dtype, tuple(variable.shape), variable.device
+    if key not in unread:
+        unread[key] = kernels.unread_variable(variable)
+    is_best = elements <= SMALL_ELEMENTS
+    return kernels.Call(dtype, op, variable, slots, is_best, unread[key])
 
 
 def _apply_each(rule, updates, hyper):
-    if tf.executing_eagerly():
-        updates = _apply_by_borrowing(rule, updates, hyper)
     for variable, slots, gradient in updates:
         apply_dense(rule, variable, slots, gradient, hyper)
-
-
-def _apply_by_borrowing(rule, updates, hyper):
-    """Updates by the kernel what lacks only a momentum slot; returns the others.
-
-    Eager ops cost by their number, and the kernel is one. Without momentum it only
-    writes to the slot that it wants, so all variables can lend the same one, and
-    none is kept.
-    """
-    others = []
-    zeros = {}
-    borrowed = None
-    for update in updates:
-        variable, slots, gradient = update
-        shape = variable.shape
-        if shape not in zeros:
-            small = shape.num_elements() <= BORROW_UP_TO_ELEMENTS
-            zeros[shape] = tf.zeros(shape, variable.dtype) if small else None
-        if zeros[shape] is None or slots.momentum is not None or slots.mg is not None:
-            others.append(update)
-            continue
-        if borrowed is None:
-            with tf.device(variable.device):
-                borrowed = tf.Variable(zeros[shape], shape=tf.TensorShape(None))
-            lent = slots._replace(momentum=borrowed)
-            op = _kernel(rule, variable, lent)
-            if op is None or not rule.has_epsilon_inside_sqrt(momentum=0.0):
-                return updates
-        # Zeros each time: what is not finite would outlive a factor of zero.
-        _assign(borrowed, zeros[shape], use_locking=False)
-        lent = slots._replace(momentum=borrowed)
-        kernels.apply(op, variable, lent, gradient, hyper, use_locking=False)
-    return others
 
 
 def _composed_step(rule, kernel_rounding, state, gradient, hyper):

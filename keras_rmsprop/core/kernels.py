@@ -1,11 +1,14 @@
 """TensorFlow's eight RMSProp training kernels, and where each exists."""
 
 import functools
+import inspect
 
 import tensorflow as tf
 
-# TensorFlow publishes no way to ask which kernels it was built with. This module
-# is what it uses itself, and has had this function since 1.11.
+# TensorFlow publishes no way to ask which kernels it was built with, nor the name
+# by which it makes variables that go with their last handle. These modules are what
+# it uses itself, and have had these functions since 1.11 and 2.0.
+from tensorflow.python.eager import context
 from tensorflow.python.framework import kernels as registry
 
 
@@ -73,20 +76,109 @@ def apply(op, variable, slots, gradient, hyper, use_locking, indices=None):
     Returns:
         The `tf.Operation` in a graph; None when executed eagerly.
     """
-    as_input = (lambda v: v.handle) if is_resource(variable) else (lambda v: v)
     inputs = {
-        "var": as_input(variable),
-        "ms": as_input(slots.rms),
-        "mom": as_input(slots.momentum),
-        "lr": hyper.learning_rate,
-        "rho": hyper.rho,
-        "momentum": hyper.momentum,
-        "epsilon": hyper.epsilon,
+        "var": _as_input(variable),
+        "ms": _as_input(slots.rms),
+        "mom": _as_input(slots.momentum),
+        **_scalars(hyper),
         "grad": gradient,
     }
     if slots.mg is not None:
-        inputs["mg"] = as_input(slots.mg)
+        inputs["mg"] = _as_input(slots.mg)
     if indices is not None:
         inputs["indices"] = indices
     result = getattr(tf.raw_ops, op)(**inputs, use_locking=use_locking)
     return result if result is None or is_resource(variable) else result.op
+
+
+class Call:
+    """How to run the dense kernel for one variable, kept ready.
+
+    The kernel wants a momentum slot: it computes `m = momentum * m + step` and then
+    `variable -= m`. Where there is none, the variable takes the place of `m`: with
+    `momentum` 1 and a negative learning rate it becomes `variable - step`. What the
+    kernel then subtracts it from is a variable that nobody reads.
+
+    Attributes:
+        dtype: The `tf.DType` of the variable.
+        run: The kernel with the variables filled in; None where none can be used.
+        is_best: Whether nothing else would be faster.
+        has_momentum: Whether there is a momentum slot.
+        kind: What calls have in common that take the same scalars.
+    """
+
+    def __init__(
+        self, dtype, op=None, variable=None, slots=None, is_best=False, unread=None
+    ):
+        self.dtype = dtype
+        self.run = None
+        self.is_best = is_best
+        self.has_momentum = unread is None
+        self.kind = dtype.name, self.has_momentum
+        if op is not None:
+            self.run = functools.partial(
+                _ops_function(op),
+                var=_as_input(variable) if self.has_momentum else unread,
+                ms=_as_input(slots.rms),
+                mom=_as_input(slots.momentum if self.has_momentum else variable),
+                use_locking=False,
+            )
+
+
+    def scalars(self, hyper):
+        """Returns the kernel's scalar arguments."""
+        found = _scalars(hyper)
+        if not self.has_momentum:
+            found["lr"] = -found["lr"]
+            found["momentum"] = tf.constant(1, self.dtype)
+        return found
+
+
+@functools.cache
+def _ops_function(op):
+    # What `tf.raw_ops` wraps only to refuse positional arguments.
+    return inspect.unwrap(getattr(tf.raw_ops, op))
+
+
+def run_calls(calls, cast):
+    """Runs kernels.
+
+    Args:
+        calls: List of `(Call, gradient)`.
+        cast: From a `tf.DType` to the `Hyperparameters` in it.
+    """
+    scalars = {}
+    for call, gradient in calls:
+        found = scalars.get(call.kind)
+        if found is None:
+            found = scalars[call.kind] = call.scalars(cast(call.dtype))
+        call.run(grad=gradient, **found)
+
+
+def unread_variable(variable):
+    """Returns the handle of a new variable of the same shape, dtype and device.
+
+    A `tf.Variable` would have to outlive the graph that it is made in.
+    """
+    with tf.device(variable.device):
+        handle = tf.raw_ops.VarHandleOp(
+            dtype=variable.dtype,
+            shape=variable.shape,
+            shared_name=context.anonymous_name(),
+        )
+        zeros = tf.zeros(variable.shape, variable.dtype)
+        tf.raw_ops.AssignVariableOp(resource=handle, value=zeros)
+    return handle
+
+
+def _as_input(variable):
+    return variable.handle if is_resource(variable) else variable
+
+
+def _scalars(hyper):
+    return {
+        "lr": hyper.learning_rate,
+        "rho": hyper.rho,
+        "momentum": hyper.momentum,
+        "epsilon": hyper.epsilon,
+    }

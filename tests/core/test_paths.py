@@ -96,13 +96,12 @@ class PathsTest(parameterized.TestCase):
         results = []
         for threshold in (0, 1 << 40):
             states = [state(rule, momentum, centered, seed=i) for i in range(2)]
-            programs = core.Programs()
+            workspace = core.Workspace()
             with mock.patch.object(core.compiled, "MINIMUM_ELEMENTS", threshold):
                 for pair in gradients.astype("float32"):
-                    updates = [
-                        (v, s, tf.constant(g)) for (v, s), g in zip(states, pair)
-                    ]
-                    core.apply_all_dense(rule, updates, hyper, programs)
+                    core.apply_all_dense(
+                        rule, *zip(*states), list(map(tf.constant, pair)), hyper, workspace
+                    )
             results.append([v.numpy() for v, _ in states])
         np.testing.assert_allclose(*results, rtol=2e-6, atol=1e-6)
 
