@@ -507,7 +507,7 @@ class RMSprop(keras.optimizers.Optimizer):
 
     def _update_sparse(self, variable, slots, gradient, hyper):
         gradient = _without_duplicates(gradient, variable.shape[0])
-        _APPLY_SPARSE[self.sparse_updates](
+        done = _APPLY_SPARSE[self.sparse_updates](
             self.update_rule,
             variable,
             slots,
@@ -515,6 +515,7 @@ class RMSprop(keras.optimizers.Optimizer):
             gradient.indices,
             hyper.cast(variable.dtype),
         )
+        core.share_reads(variable, done)
 
     def _slots(self, variable):
         slots = self._lookup.slots_by_id.get(id(variable))

@@ -24,6 +24,7 @@ __all__ = [
     "apply_sparse_as_dense",
     "is_compiled",
     "map_values",
+    "share_reads",
     "sum_duplicates",
 ]
 
@@ -152,7 +153,10 @@ def apply_sparse(rule, variable, slots, gradient, indices, hyper, use_locking=Fa
         for slot, value in zip(slots, new)
         if slot is not None
     ]
-    new_rows = tf.gather(variable, indices) - step
+    # Not sooner: while the whole table is still being read, as Keras' `Embedding`
+    # does, to gather some of its rows copies it.
+    with tf.control_dependencies([step]):
+        new_rows = tf.gather(variable, indices) - step
     writes.append(_scatter("Update", variable, indices, new_rows, use_locking))
     return tf.group(*writes)
 
@@ -187,6 +191,27 @@ def apply_sparse_as_dense(
     mg = None if slots.mg is None else decay_and_add(slots.mg, gradient * share)
     step = composed.increment(rounding, ms, mg, gradient, hyper)
     return _scatter("Sub", variable, indices, step, use_locking)
+
+
+def share_reads(variable, update):
+    """Lets reads of a whole variable share its memory again, after rows changed.
+
+    An op that writes rows makes TensorFlow copy the variable whenever all of it is
+    read, from then on, and Keras' `Embedding` reads its whole table in each step.
+    Without that, a write copies first only if somebody still holds what was read.
+
+    Args:
+        variable: A resource variable.
+        update: What `apply_sparse` or `apply_sparse_as_dense` returned.
+
+    Returns:
+        The `tf.Operation` that does both, in a graph; None when executed eagerly.
+    """
+    if is_compiled():
+        return update
+    with _after(update):
+        shared = tf.raw_ops.DisableCopyOnRead(resource=variable.handle)
+    return update if shared is None else tf.group(update, shared)
 
 
 def apply_all_dense(rule, variables, slots, gradients, hyper, workspace):

@@ -152,7 +152,7 @@ class RMSprop(Optimizer):
     def _resource_apply_sparse(self, grad, var, indices, apply_state=None):
         dense = self.sparse_updates == "dense"
         apply = core.apply_sparse_as_dense if dense else core.apply_sparse
-        return apply(
+        update = apply(
             _RULE,
             var,
             self._slots_of(var),
@@ -161,6 +161,7 @@ class RMSprop(Optimizer):
             self._hyperparameters(var, apply_state),
             self._use_locking,
         )
+        return core.share_reads(var, update)
 
     def _slots_of(self, var):
         return core.Slots(

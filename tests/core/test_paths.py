@@ -1,5 +1,6 @@
 """The core's paths agree: kernels, ordinary ops, one compiled program."""
 
+import time
 from unittest import mock
 
 import numpy as np
@@ -104,6 +105,64 @@ class PathsTest(parameterized.TestCase):
                     )
             results.append([v.numpy() for v, _ in states])
         np.testing.assert_allclose(*results, rtol=2e-6, atol=1e-6)
+
+    @parameterized.product(
+        momentum=(0.0, 0.9), apply=(core.apply_sparse, core.apply_sparse_as_dense)
+    )
+    def test_what_was_read_before_a_step_stays_as_it_was(self, momentum, apply):
+        rule = UpdateRule.get("keras")
+        variable, slots = state(rule, momentum, False)
+        hyper = core.Hyperparameters(0.01, 0.9, momentum, 1e-7).cast(tf.float32)
+        rows = tf.ones([2, *variable.shape[1:]])
+
+        def step():
+            update = apply(rule, variable, slots, rows, tf.constant([0, 2]), hyper)
+            core.share_reads(variable, update)
+
+        for take in (step, tf.function(step)):
+            for _ in range(2):
+                read = variable.read_value()
+                before = np.array(read)
+                take()
+                np.testing.assert_array_equal(read, before)
+                self.assertFalse(np.array_equal(variable, before))
+
+    @parameterized.product(momentum=(0.0, 0.9))
+    def test_a_table_that_the_model_reads_whole_is_not_copied(self, momentum):
+        rows, width = 1_000_000, 16
+        rule = UpdateRule.get("keras")
+        table = tf.Variable(tf.zeros([rows, width]))
+        slots = core.Slots(
+            tf.Variable(tf.zeros_like(table)),
+            momentum=tf.Variable(tf.zeros_like(table)) if momentum else None,
+        )
+        hyper = core.Hyperparameters(0.01, 0.9, momentum, 1e-7)
+        indices = tf.range(0, rows, rows // 100)
+
+        @tf.function
+        def step():
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(tf.gather(table.value(), indices) ** 2)
+            gradient = tape.gradient(loss, table)
+            cast = hyper.cast(tf.float32)
+            core.share_reads(
+                table,
+                core.apply_sparse(
+                    rule, table, slots, gradient.values, gradient.indices, cast
+                ),
+            )
+
+        def fastest(function):
+            function()
+            times = []
+            for _ in range(20):
+                start = time.perf_counter()
+                function()
+                times.append(time.perf_counter() - start)
+            return min(times)
+
+        copying = fastest(tf.function(lambda: table.read_value() + 1.0))
+        self.assertLess(fastest(step), copying / 4)
 
     def test_without_momentum_the_keras_rule_keeps_no_momentum_slot(self):
         _, slots = state(UpdateRule.get("keras"), 0.0, False)
