@@ -194,9 +194,10 @@ def _slices_assertion(gradient, variable):
     fits = tf.reduce_all((indices >= 0) & (indices < rows))
     if gradient.values.shape[0] is None or gradient.values.shape[0] != indices.shape[0]:
         fits &= tf.equal(tf.shape(gradient.values)[0], tf.size(indices))
-    return tf.debugging.Assert(
-        fits,
-        [
+    # Not `tf.debugging.Assert`, whose conditional costs more than the check.
+    return tf.raw_ops.Assert(
+        condition=fits,
+        data=[
             f"The indices of the gradient of variable {variable.name!r} must lie in "
             f"[0, {(variable.shape[0] or 0) - 1}], with a row of values for each. "
             "Received:",

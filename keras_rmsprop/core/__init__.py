@@ -284,6 +284,8 @@ def _composed_step(rule, kernel_rounding, state, gradient, hyper):
     """Returns new slot values and the step to subtract, by ordinary ops."""
     rounding = _rounding(rule, state, kernel_rounding)
     gradient = composed.counted(rounding, state, gradient, hyper)
+    if state.mg is not None and is_compiled():
+        gradient = composed.computed_once(gradient, hyper)
     return composed.update(rounding, state, gradient, hyper)
 
 
@@ -318,8 +320,8 @@ def _kernel(rule, variable, slots, index_dtype=None):
 
 @functools.cache
 def _kernel_for(bitwise, resource, device, dtype, centered, index_dtype):
-    # Where the kernel's rounding would show, and where it would not be faster.
-    if not bitwise and (dtype.size < 4 or centered):
+    # Where the kernel's rounding would show, and where ordinary ops are as fast.
+    if not bitwise and (dtype.size < 4 or centered or index_dtype is not None):
         return None
     # Variables in a graph may have no device yet; kernels then decide it.
     device_type = tf.DeviceSpec.from_string(device).device_type or "CPU"

@@ -106,6 +106,17 @@ def counted(rounding, slots, gradient, hyper):
     return tf.where(unusable, tf.zeros_like(gradient), gradient)
 
 
+def computed_once(gradient, hyper):
+    """Returns the gradient, such that XLA computes it once, before what it is for.
+
+    Every new mean depends on all old ones by way of `counted`. XLA repeats that, in
+    the update of each, and therefore copies the old means first, but it repeats no
+    division: this one is by 1, which XLA cannot know.
+    """
+    rate = hyper.learning_rate
+    return gradient / tf.where(tf.math.is_nan(rate), rate, tf.ones_like(rate))
+
+
 def one_minus_rho(hyper):
     """Returns the share of the new gradient in the means."""
     return 1 - hyper.rho if hyper.one_minus_rho is None else hyper.one_minus_rho
