@@ -182,7 +182,6 @@ class RMSprop(keras.optimizers.Optimizer):
         self.centered = centered
         self.update_rule = update_rule
         self.sparse_updates = sparse_updates
-        self._workspace = core.Workspace()
         self._copied_state = None
 
     def __setattr__(self, name, value):
@@ -198,6 +197,9 @@ class RMSprop(keras.optimizers.Optimizer):
                     "new optimizer instead."
                 )
         super().__setattr__(name, value)
+        if name == "update_rule":
+            # What it holds was made for another rule.
+            self._workspace = core.Workspace()
 
     def _has_slots(self, **changed):
         """Returns whether there is a momentum and a mean gradient slot."""

@@ -15,7 +15,8 @@ from absl.testing import parameterized
 from faces import combinations, slices, two_cpus
 
 import keras_rmsprop
-from keras_rmsprop.core import compiled
+from keras_rmsprop import core
+from keras_rmsprop.core import compiled, kernels
 
 EXECUTION = {
     "graph": {},
@@ -148,23 +149,96 @@ class LargeModelTest(parameterized.TestCase):
         results = []
         for threshold in (0, 1 << 40):
             optimizer = keras_rmsprop.RMSprop(rate, **around)
-            with mock.patch.object(compiled, "MINIMUM_ELEMENTS", threshold):
+            with (
+                mock.patch.object(compiled, "MINIMUM_ELEMENTS", threshold),
+                mock.patch.object(core, "SMALL_ELEMENTS", threshold),
+                mock.patch.object(
+                    compiled, "_program", wraps=compiled._program
+                ) as made,
+            ):
                 model, _ = trained(embedding_model, optimizer, **execution)
+            has_kernel = optimizer.momentum and not optimizer.centered
+            if threshold or has_kernel or execution.get("jit_compile") is True:
+                made.assert_not_called()
+            else:
+                made.assert_called()
             results.append(model.get_weights())
         for a, b in zip(*results):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
-    def test_eager_variables_that_share_a_borrowed_slot_do_not_touch_each_other(self):
+    @product(wrap={"eager": lambda f: f, "graph": tf.function})
+    def test_variables_of_one_shape_do_not_touch_each_other(self, wrap):
         together = [tf.Variable(tf.ones((4, 2))) for _ in range(3)]
         gradients = [tf.ones((4, 2)), tf.fill((4, 2), np.nan), 2 * tf.ones((4, 2))]
         optimizer = keras_rmsprop.RMSprop(0.1)
         alone, single = tf.Variable(tf.ones((4, 2))), keras_rmsprop.RMSprop(0.1)
+        optimizer.build(together)
+        single.build([alone])
+        step = wrap(lambda: optimizer.apply(gradients, together))
+        step_alone = wrap(lambda: single.apply([2 * tf.ones((4, 2))], [alone]))
         for _ in range(3):
-            optimizer.apply(gradients, together)
-            single.apply([2 * tf.ones((4, 2))], [alone])
+            step()
+            step_alone()
         self.assertTrue(np.isnan(together[1].numpy()).all())
         np.testing.assert_array_equal(together[2].numpy(), alone.numpy())
         self.assertLen(optimizer.variables, 2 + 3)  # No momentum slot was kept.
+
+    @product(wrap={"eager": lambda f: f, "graph": tf.function})
+    def test_small_variables_take_one_op_each(self, wrap):
+        variables = [tf.Variable(tf.ones((4, 2))) for _ in range(5)]
+        optimizer = keras_rmsprop.RMSprop(0.1)
+        optimizer.build(variables)
+        kernel = "ResourceApplyRMSProp"
+        with mock.patch.object(
+            kernels,
+            "_ops_function",
+            return_value=mock.Mock(wraps=getattr(tf.raw_ops, kernel)),
+        ) as found:
+            wrap(lambda: optimizer.apply([tf.ones((4, 2))] * 5, variables))()
+        self.assertEqual(found.return_value.call_count, 5)
+        np.testing.assert_allclose(
+            variables[4], np.full((4, 2), 1 - 0.1 / 0.1**0.5), rtol=1e-5
+        )
+
+    def test_another_rule_of_the_same_slots_takes_effect_between_steps(self):
+        def trained_with(*rules):
+            variable = tf.Variable([1.0, 2.0])
+            optimizer = keras_rmsprop.RMSprop(0.1, epsilon=0.1, update_rule=rules[0])
+            for rule in rules:
+                optimizer.update_rule = rule
+                optimizer.apply([tf.constant([0.5, 0.1])], [variable])
+            return variable.numpy()
+
+        both = trained_with("keras", "legacy")
+        self.assertFalse(np.array_equal(both, trained_with("keras", "keras")))
+        ms = 0.1 * np.square([0.5, 0.1])
+        after_one = np.array([1.0, 2.0]) - 0.1 * np.array([0.5, 0.1]) / np.sqrt(
+            ms + 0.1
+        )
+        ms = 0.9 * ms + 0.1 * np.square([0.5, 0.1])
+        expected = after_one - 0.1 * np.array([0.5, 0.1]) / (np.sqrt(ms) + 0.1)
+        np.testing.assert_allclose(both, expected, rtol=1e-5)
+
+    def test_a_saved_training_step_goes_on_where_it_was(self):
+        class Trained(tf.Module):
+            def __init__(self):
+                super().__init__()
+                self.variable = tf.Variable([1.0, 2.0])
+                self.optimizer = keras_rmsprop.RMSprop(0.1)
+                self.optimizer.build([self.variable])
+
+            @tf.function(input_signature=[tf.TensorSpec([2])])
+            def step(self, gradient):
+                self.optimizer.apply([gradient], [self.variable])
+                return self.variable.read_value()
+
+        module, gradient = Trained(), tf.constant([0.5, -0.1])
+        module.step(gradient)
+        with tempfile.TemporaryDirectory() as folder:
+            tf.saved_model.save(module, folder)
+            loaded = tf.saved_model.load(folder)
+        for _ in range(2):
+            np.testing.assert_array_equal(loaded.step(gradient), module.step(gradient))
 
     def test_a_variable_given_twice_takes_both_steps(self):
         results = []

@@ -4,7 +4,6 @@ The core knows variables, slots, gradients, hyperparameters and an `UpdateRule`.
 It takes its arguments as valid; the optimizer classes check what users pass.
 """
 
-import collections
 import functools
 from typing import Any, NamedTuple
 
@@ -31,7 +30,7 @@ __all__ = [
 
 # Up to what size a kernel that has to do without a momentum slot (`kernels.Call`)
 # costs less than a share in a compiled program.
-SMALL_ELEMENTS = 1 << 14
+SMALL_ELEMENTS = 1 << 16
 
 
 class Workspace:
@@ -233,46 +232,55 @@ def apply_all_dense(rule, variables, slots, gradients, hyper, workspace):
         calls = [_kernel_call(rule, *held, unread) for held in zip(variables, slots)]
         kept.update(zip(map(id, variables), calls))
     cast = functools.cache(hyper.cast)
-    ready = [(call, gradient) for call, gradient in zip(calls, gradients) if call.is_best]
-    if len(ready) < len(calls):
-        others = collections.defaultdict(list)
-        for call, *update in zip(calls, variables, slots, gradients):
-            if not call.is_best:
-                others[call.dtype].append((call, update))
-        for dtype, held in others.items():
-            alike = [update for _, update in held]
-            programs = workspace.programs
-            if is_compiled() or not programs.run(rule, alike, cast(dtype), _apply_each):
-                ready += [(call, update[-1]) for call, update in held if call.run]
-                left = [update for call, update in held if not call.run]
-                _apply_each(rule, left, cast(dtype))
-    kernels.run_calls(ready, cast)
+    done = set()
+    for dtype in {call.dtype for call in calls if call.is_large}:
+        places = [
+            place
+            for place, call in enumerate(calls)
+            if call.is_large and call.dtype == dtype
+        ]
+        share = [(variables[place], slots[place], gradients[place]) for place in places]
+        if workspace.programs.run(rule, share, cast(dtype), _apply_each):
+            done.update(places)
+    scalars = {}
+    for place, call in enumerate(calls):
+        if place in done:
+            continue
+        if call.run is None:
+            update = variables[place], slots[place], gradients[place]
+            apply_dense(rule, *update, cast(call.dtype))
+            continue
+        found = scalars.get(call.kind)
+        if found is None:
+            found = scalars[call.kind] = call.scalars(cast(call.dtype))
+        call.run(grad=gradients[place], **found)
 
 
 def _kernel_call(rule, variable, slots, unread):
-    """Returns a `kernels.Call` of a dense update."""
+    """Returns a `kernels.Call` for a dense update."""
     dtype = variable.dtype
-    elements = variable.shape.num_elements()
+    elements = variable.shape.num_elements() or 0
+    is_large = elements > SMALL_ELEMENTS and not is_compiled()
+    none = kernels.Call(dtype, is_large=is_large)
     if slots.mg is not None or dtype == tf.float16:
-        return kernels.Call(dtype)  # There is more to do, see `_apply_kernel`.
+        return none  # There is more to do, see `_apply_kernel`.
     if slots.momentum is not None:
         op = _kernel(rule, variable, slots)
-        return kernels.Call(dtype, op, variable, slots, is_best=op is not None)
+        return none if op is None else kernels.Call(dtype, op, variable, slots)
     if (
-        elements is None
-        or elements >= MINIMUM_ELEMENTS
+        elements >= MINIMUM_ELEMENTS
         or not rule.has_epsilon_inside_sqrt(momentum=0.0)
+        or not variable.shape.is_fully_defined()
         or tf.distribute.has_strategy()
     ):
-        return kernels.Call(dtype)
+        return none
     op = _kernel(rule, variable, slots._replace(momentum=variable))
     if op is None:
-        return kernels.Call(dtype)
+        return none
     key = dtype, tuple(variable.shape), variable.device
     if key not in unread:
         unread[key] = kernels.unread_variable(variable)
-    is_best = elements <= SMALL_ELEMENTS
-    return kernels.Call(dtype, op, variable, slots, is_best, unread[key])
+    return kernels.Call(dtype, op, variable, slots, is_large, unread[key])
 
 
 def _apply_each(rule, updates, hyper):

@@ -47,7 +47,10 @@ class Programs:
             if len(self._programs) == MAXIMUM_SETS or not _pays(rule, variables):
                 return False
             self._programs[key] = [
-                (places, _program(rule, [updates[place] for place in places], apply_each))
+                (
+                    places,
+                    _program(rule, [updates[place] for place in places], apply_each),
+                )
                 for places in _shares(variables)
             ]
         for places, program in self._programs[key]:

@@ -102,17 +102,17 @@ class Call:
     Attributes:
         dtype: The `tf.DType` of the variable.
         run: The kernel with the variables filled in; None where none can be used.
-        is_best: Whether nothing else would be faster.
+        is_large: Whether a compiled program would be faster.
         has_momentum: Whether there is a momentum slot.
         kind: What calls have in common that take the same scalars.
     """
 
     def __init__(
-        self, dtype, op=None, variable=None, slots=None, is_best=False, unread=None
+        self, dtype, op=None, variable=None, slots=None, is_large=False, unread=None
     ):
         self.dtype = dtype
         self.run = None
-        self.is_best = is_best
+        self.is_large = is_large
         self.has_momentum = unread is None
         self.kind = dtype.name, self.has_momentum
         if op is not None:
@@ -123,7 +123,6 @@ class Call:
                 mom=_as_input(slots.momentum if self.has_momentum else variable),
                 use_locking=False,
             )
-
 
     def scalars(self, hyper):
         """Returns the kernel's scalar arguments."""
@@ -138,21 +137,6 @@ class Call:
 def _ops_function(op):
     # What `tf.raw_ops` wraps only to refuse positional arguments.
     return inspect.unwrap(getattr(tf.raw_ops, op))
-
-
-def run_calls(calls, cast):
-    """Runs kernels.
-
-    Args:
-        calls: List of `(Call, gradient)`.
-        cast: From a `tf.DType` to the `Hyperparameters` in it.
-    """
-    scalars = {}
-    for call, gradient in calls:
-        found = scalars.get(call.kind)
-        if found is None:
-            found = scalars[call.kind] = call.scalars(cast(call.dtype))
-        call.run(grad=gradient, **found)
 
 
 def unread_variable(variable):

@@ -98,10 +98,17 @@ class PathsTest(parameterized.TestCase):
         for threshold in (0, 1 << 40):
             states = [state(rule, momentum, centered, seed=i) for i in range(2)]
             workspace = core.Workspace()
-            with mock.patch.object(core.compiled, "MINIMUM_ELEMENTS", threshold):
+            with (
+                mock.patch.object(core.compiled, "MINIMUM_ELEMENTS", threshold),
+                mock.patch.object(core, "SMALL_ELEMENTS", threshold),
+            ):
                 for pair in gradients.astype("float32"):
                     core.apply_all_dense(
-                        rule, *zip(*states), list(map(tf.constant, pair)), hyper, workspace
+                        rule,
+                        *zip(*states),
+                        list(map(tf.constant, pair)),
+                        hyper,
+                        workspace,
                     )
             results.append([v.numpy() for v, _ in states])
         np.testing.assert_allclose(*results, rtol=2e-6, atol=1e-6)
