@@ -114,7 +114,8 @@ def computed_once(gradient, hyper):
     division: this one is by 1, which XLA cannot know.
     """
     rate = hyper.learning_rate
-    return gradient / tf.where(tf.math.is_nan(rate), rate, tf.ones_like(rate))
+    unknown = tf.math.is_nan(tf.math.real(rate))
+    return gradient / tf.where(unknown, rate, tf.ones_like(rate))
 
 
 def one_minus_rho(hyper):
