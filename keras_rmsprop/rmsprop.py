@@ -197,8 +197,8 @@ class RMSprop(keras.optimizers.Optimizer):
                     "new optimizer instead."
                 )
         super().__setattr__(name, value)
-        if name == "update_rule":
-            # What it holds was made for another rule.
+        if name in ("update_rule", "rho"):
+            # What it holds was made for others.
             self._workspace = core.Workspace()
 
     def _has_slots(self, **changed):
@@ -261,6 +261,7 @@ class RMSprop(keras.optimizers.Optimizer):
             self._average_gradients = self.add_optimizer_variables(
                 variables, "average_gradient"
             )
+        self._workspace = core.Workspace()
         # To look a variable up in Keras costs more than to update a small one.
         self._lookup = _Lookup(
             variables, self._velocities, self._average_gradients, self._momentums

@@ -15,7 +15,6 @@ from absl.testing import parameterized
 from faces import combinations, slices, two_cpus
 
 import keras_rmsprop
-from keras_rmsprop import core
 from keras_rmsprop.core import compiled, kernels
 
 EXECUTION = {
@@ -151,14 +150,11 @@ class LargeModelTest(parameterized.TestCase):
             optimizer = keras_rmsprop.RMSprop(rate, **around)
             with (
                 mock.patch.object(compiled, "MINIMUM_ELEMENTS", threshold),
-                mock.patch.object(core, "SMALL_ELEMENTS", threshold),
-                mock.patch.object(
-                    compiled, "_program", wraps=compiled._program
-                ) as made,
+                mock.patch.object(compiled, "LARGE_ELEMENTS", threshold),
+                mock.patch.object(compiled, "program", wraps=compiled.program) as made,
             ):
                 model, _ = trained(embedding_model, optimizer, **execution)
-            has_kernel = optimizer.momentum and not optimizer.centered
-            if threshold or has_kernel or execution.get("jit_compile") is True:
+            if threshold or execution.get("jit_compile") is True:
                 made.assert_not_called()
             else:
                 made.assert_called()
@@ -183,21 +179,50 @@ class LargeModelTest(parameterized.TestCase):
         np.testing.assert_array_equal(together[2].numpy(), alone.numpy())
         self.assertLen(optimizer.variables, 2 + 3)  # No momentum slot was kept.
 
-    @product(wrap={"eager": lambda f: f, "graph": tf.function})
-    def test_small_variables_take_one_op_each(self, wrap):
+    @product(momentum={"plain": 0.0, "momentum": 0.9})
+    def test_small_variables_take_one_op_each_eagerly(self, momentum):
         variables = [tf.Variable(tf.ones((4, 2))) for _ in range(5)]
-        optimizer = keras_rmsprop.RMSprop(0.1)
+        optimizer = keras_rmsprop.RMSprop(0.1, momentum=momentum)
         optimizer.build(variables)
-        kernel = "ResourceApplyRMSProp"
-        with mock.patch.object(
-            kernels,
-            "_ops_function",
-            return_value=mock.Mock(wraps=getattr(tf.raw_ops, kernel)),
-        ) as found:
-            wrap(lambda: optimizer.apply([tf.ones((4, 2))] * 5, variables))()
-        self.assertEqual(found.return_value.call_count, 5)
+        with mock.patch.object(kernels, "prepared", wraps=kernels.prepared) as found:
+            for _ in range(2):
+                optimizer.apply([tf.ones((4, 2))] * 5, variables)
+        self.assertEqual(found.call_count, 5)
+        stock, single = (
+            keras.optimizers.RMSprop(0.1, momentum=momentum),
+            tf.ones((4, 2)),
+        )
+        single = keras.Variable(single)
+        for _ in range(2):
+            stock.apply([tf.ones((4, 2))], [single])
+        np.testing.assert_allclose(variables[4], single.numpy(), rtol=1e-6)
+
+    @product(
+        wrap={"eager": lambda f: f, "graph": tf.function},
+        arguments={
+            "plain": {},
+            "momentum": {"momentum": 0.9},
+            "rho": {"rho": 0.999},
+            "rho_and_momentum": {"rho": 0.9999, "momentum": 0.9},
+        },
+    )
+    def test_small_variables_follow_keras_through_overflow(self, wrap, arguments):
+        gradients = np.random.default_rng(0).normal(1, 1, (200, 2)).astype("float32")
+        gradients[100] = [2e19, 1e-3]
+
+        def trained_by(make):
+            variable, optimizer = keras.Variable([1.0, 2.0]), make(0.01, **arguments)
+            optimizer.build([variable])
+            step = wrap(lambda gradient: optimizer.apply([gradient], [variable]))
+            for gradient in gradients:
+                step(tf.constant(gradient))
+            return variable.numpy()
+
         np.testing.assert_allclose(
-            variables[4], np.full((4, 2), 1 - 0.1 / 0.1**0.5), rtol=1e-5
+            trained_by(keras_rmsprop.RMSprop),
+            trained_by(keras.optimizers.RMSprop),
+            rtol=1e-6,
+            atol=1e-6,
         )
 
     def test_another_rule_of_the_same_slots_takes_effect_between_steps(self):
@@ -223,34 +248,62 @@ class LargeModelTest(parameterized.TestCase):
         class Trained(tf.Module):
             def __init__(self):
                 super().__init__()
-                self.variable = tf.Variable([1.0, 2.0])
+                self.variables_ = [
+                    tf.Variable(tf.ones(shape, dtype))
+                    for shape in ([2], [3, 4], [5], [])
+                    for dtype in ("float32", "float64")
+                ]
                 self.optimizer = keras_rmsprop.RMSprop(0.1)
-                self.optimizer.build([self.variable])
+                self.optimizer.build(self.variables_)
 
-            @tf.function(input_signature=[tf.TensorSpec([2])])
-            def step(self, gradient):
-                self.optimizer.apply([gradient], [self.variable])
-                return self.variable.read_value()
+            @tf.function(input_signature=[tf.TensorSpec([])])
+            def step(self, rate):
+                gradients = [tf.cast(rate, v.dtype) * v for v in self.variables_]
+                self.optimizer.apply(gradients, self.variables_)
+                return [v.read_value() for v in self.variables_]
 
-        module, gradient = Trained(), tf.constant([0.5, -0.1])
-        module.step(gradient)
+        module, rate = Trained(), tf.constant(0.5)
+        module.step(rate)
         with tempfile.TemporaryDirectory() as folder:
             tf.saved_model.save(module, folder)
             loaded = tf.saved_model.load(folder)
-        for _ in range(2):
-            np.testing.assert_array_equal(loaded.step(gradient), module.step(gradient))
+        for _ in range(20):
+            for found, expected in zip(loaded.step(rate), module.step(rate)):
+                np.testing.assert_array_equal(found, expected)
 
-    def test_a_variable_given_twice_takes_both_steps(self):
-        results = []
+    def test_what_was_traced_outside_xla_also_runs_inside(self):
+        variable, optimizer = tf.Variable(tf.ones((4, 2))), keras_rmsprop.RMSprop(0.1)
+        optimizer.build([variable])
+        inner = tf.function(lambda: optimizer.apply([tf.ones((4, 2))], [variable]))
+        inner()
+        before = variable.numpy()
+        tf.function(lambda: inner(), jit_compile=True)()
+        self.assertTrue(np.all(variable.numpy() < before))
+
+    def test_only_large_sets_of_variables_are_compiled(self):
+        variables = [tf.Variable(tf.ones((n, 1000))) for n in (1000, 700, 60)]
+        for count, compiled_ones in ((3, 2), (1, 0)):
+            kept = variables[-count:]
+            optimizer = keras_rmsprop.RMSprop(0.1)
+            optimizer.build(kept)
+            with mock.patch.object(compiled, "program", wraps=compiled.program) as made:
+                optimizer.apply([tf.ones_like(v) for v in kept], kept)
+            self.assertEqual(made.call_count, compiled_ones)
+
+    @product(rows={"small": 2, "large": 1000})
+    def test_a_variable_given_twice_takes_both_steps_in_order(self, rows):
         for wrap in (lambda f: f, tf.function):
-            variable, optimizer = tf.Variable([1.0, 1.0]), keras_rmsprop.RMSprop(0.1)
-            optimizer.build([variable])
-            gradients = [tf.ones(2), 2 * tf.ones(2)]
-            step = wrap(lambda g=gradients, v=variable: optimizer.apply(g, [v, v]))
-            step()
-            results.append(variable.numpy())
-        np.testing.assert_allclose(*results, rtol=1e-6)
-        np.testing.assert_allclose(results[0], [0.398] * 2, atol=1e-3)
+            variables = [tf.Variable(tf.ones([n * rows, 1000])) for n in (3, 2, 1)]
+            optimizer = keras_rmsprop.RMSprop(0.1)
+            optimizer.build(variables)
+            gradients = [tf.ones_like(v) for v in variables] + [10 * variables[-1]]
+            # The last is passed in: it is not to be read after the first step.
+            step = wrap(lambda g: optimizer.apply(g, [*variables, variables[-1]]))
+            step(gradients)
+            ms = 0.1
+            expected = 1 - 0.1 / np.sqrt(ms)
+            expected -= 0.1 * 10 / np.sqrt(0.9 * ms + 0.1 * 100)
+            np.testing.assert_allclose(variables[-1][0, :2], expected, rtol=1e-5)
 
     @product(
         momentum={"plain": 0.0, "momentum": 0.9}, rule={"keras": "keras", "tf1": "tf1"}

@@ -4,13 +4,15 @@ The core knows variables, slots, gradients, hyperparameters and an `UpdateRule`.
 It takes its arguments as valid; the optimizer classes check what users pass.
 """
 
+import collections
 import functools
+from itertools import compress
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from keras_rmsprop.core import composed, kernels
-from keras_rmsprop.core.compiled import MINIMUM_ELEMENTS, Programs
+from keras_rmsprop.core import compiled, composed, kernels
 from keras_rmsprop.core.sparse import is_compiled, map_values, sum_duplicates
 
 __all__ = [
@@ -28,24 +30,19 @@ __all__ = [
 ]
 
 
-# Up to what size a kernel that has to do without a momentum slot (`kernels.Call`)
-# costs less than a share in a compiled program.
-SMALL_ELEMENTS = 1 << 16
-
-
 class Workspace:
-    """What an optimizer keeps from step to step, only to be fast.
+    """What an optimizer keeps from one eager step to the next, to be fast.
 
     Attributes:
-        programs: `Programs`.
-        calls: What `_kernel_call` returned for each variable of eager steps, by id.
-        unread: The variables that those calls write to and nobody reads.
+        updates: The `_Update` of each variable, by its id.
+        unread: The variables that those write to and nobody reads.
+        overflowed: Whether the square of a gradient ever overflowed.
     """
 
     def __init__(self):
-        self.programs = Programs()
-        self.calls = {}
+        self.updates = {}
         self.unread = {}
+        self.overflowed = False
 
 
 class Slots(NamedTuple):
@@ -64,6 +61,10 @@ class Slots(NamedTuple):
     def map(self, function):
         """Returns `Slots` with `function` applied to those that exist."""
         return Slots(*(None if slot is None else function(slot) for slot in self))
+
+    def names(self):
+        """Returns the names of those that exist."""
+        return tuple(compress(self._fields, (slot is not None for slot in self)))
 
 
 class Hyperparameters(NamedTuple):
@@ -222,78 +223,139 @@ def apply_all_dense(rule, variables, slots, gradients, hyper, workspace):
         slots: List of their `Slots`.
         gradients: List of their gradients.
         hyper: `Hyperparameters`, not cast.
-        workspace: `Workspace` of the optimizer.
+        workspace: `Workspace` for this rule, these variables and this `rho`.
     """
-    # Calls made in a graph are of no use in another, or outside.
-    eager = tf.executing_eagerly()
-    kept, unread = (workspace.calls, workspace.unread) if eager else ({}, {})
-    calls = [kept.get(id(variable)) for variable in variables]
-    if None in calls:
-        calls = [_kernel_call(rule, *held, unread) for held in zip(variables, slots)]
-        kept.update(zip(map(id, variables), calls))
-    cast = functools.cache(hyper.cast)
-    done = set()
-    for dtype in {call.dtype for call in calls if call.is_large}:
-        places = [
-            place
-            for place, call in enumerate(calls)
-            if call.is_large and call.dtype == dtype
-        ]
-        share = [(variables[place], slots[place], gradients[place]) for place in places]
-        if workspace.programs.run(rule, share, cast(dtype), _apply_each):
-            done.update(places)
-    scalars = {}
-    for place, call in enumerate(calls):
-        if place in done:
-            continue
-        if call.run is None:
-            update = variables[place], slots[place], gradients[place]
-            apply_dense(rule, *update, cast(call.dtype))
-            continue
-        found = scalars.get(call.kind)
+    updates = _updates(rule, variables, slots, hyper, workspace)
+    if not workspace.overflowed and _squares_overflow(updates, gradients):
+        workspace.overflowed = True
+        workspace.updates.clear()
+        updates = _updates(rule, variables, slots, hyper, workspace)
+    arguments = {}
+    for update, gradient in zip(updates, gradients):
+        found = arguments.get(update.kind)
         if found is None:
-            found = scalars[call.kind] = call.scalars(cast(call.dtype))
-        call.run(grad=gradients[place], **found)
+            found = update.arguments(hyper.cast(update.dtype))
+            arguments[update.kind] = found
+        update.run(grad=gradient, **found)
 
 
-def _kernel_call(rule, variable, slots, unread):
-    """Returns a `kernels.Call` for a dense update."""
+def _updates(rule, variables, slots, hyper, workspace):
+    """Returns the `_Update` of each variable."""
+    # What is made in a graph is of no use in another, or outside.
+    kept = workspace.updates if tf.executing_eagerly() else {}
+    updates = [kept.get(id(variable)) for variable in variables]
+    if None in updates:
+        compiles = not is_compiled() and compiled.pays(rule, variables)
+        updates = [
+            _update(rule, *held, hyper, compiles, workspace)
+            for held in zip(variables, slots)
+        ]
+        kept.update(zip(map(id, variables), updates))
+    return updates
+
+
+def _squares_overflow(updates, gradients):
+    """Whether a kernel that stands in for ordinary ops would meet an infinite square.
+
+    It makes NaN of an infinite mean in the next step, where ordinary ops, like Keras,
+    let the element rest.
+    """
+    groups = collections.defaultdict(list)
+    for update, gradient in zip(updates, gradients):
+        if update.group is not None:
+            groups[update.group].append(gradient)
+    # As few ops as possible: with many small variables their number is the time.
+    return any(
+        float(tf.reduce_max(tf.abs(tf.stack(group)))) > np.finfo(dtype).max ** 0.5
+        for (dtype, _), group in groups.items()
+    )
+
+
+class _Update:
+    """How to apply dense gradients to one variable, kept ready.
+
+    Attributes:
+        dtype: The `tf.DType` of the variable.
+        run: Takes the gradient as `grad`, and what `arguments` returned.
+        arguments: Takes `Hyperparameters` of that dtype, returns keyword arguments.
+        kind: What updates have in common that take the same arguments.
+        group: Dtype and shape of a gradient for `_squares_overflow`, or None.
+    """
+
+    def __init__(self, dtype, run, arguments=lambda hyper: {"hyper": hyper}):
+        self.dtype = dtype
+        self.run = run
+        self.arguments = arguments
+        self.kind = dtype.name, arguments
+        self.group = None
+
+
+def _update(rule, variable, slots, hyper, compiles, workspace):
+    """Returns an `_Update`."""
     dtype = variable.dtype
-    elements = variable.shape.num_elements() or 0
-    is_large = elements > SMALL_ELEMENTS and not is_compiled()
-    none = kernels.Call(dtype, is_large=is_large)
-    if slots.mg is not None or dtype == tf.float16:
-        return none  # There is more to do, see `_apply_kernel`.
-    if slots.momentum is not None:
-        op = _kernel(rule, variable, slots)
-        return none if op is None else kernels.Call(dtype, op, variable, slots)
-    if (
-        elements >= MINIMUM_ELEMENTS
-        or not rule.has_epsilon_inside_sqrt(momentum=0.0)
-        or not variable.shape.is_fully_defined()
-        or tf.distribute.has_strategy()
-    ):
-        return none
-    op = _kernel(rule, variable, slots._replace(momentum=variable))
+    if compiles and compiled.can_compile(rule, variable):
+        program = compiled.program(
+            apply_dense, rule, variable.shape, dtype, slots.names()
+        )
+
+        def run(grad, hyper):
+            with tf.device(variable.device):
+                program(variable, slots, grad, hyper)
+
+        return _Update(dtype, run)
+    op = _eager_kernel(rule, variable, slots, hyper, workspace)
     if op is None:
-        return none
-    key = dtype, tuple(variable.shape), variable.device
-    if key not in unread:
-        unread[key] = kernels.unread_variable(variable)
-    return kernels.Call(dtype, op, variable, slots, is_large, unread[key])
+        return _Update(
+            dtype,
+            lambda grad, hyper: apply_dense(rule, variable, slots, grad, hyper),
+        )
+    if slots.momentum is not None:
+        run = kernels.prepared(op, variable, slots.rms, slots.momentum)
+        update = _Update(dtype, run, kernels.scalars)
+    else:
+        # With `momentum` 1 and a negative rate what the kernel computes as the
+        # momentum, `momentum * m + step`, is the variable less the step. What it
+        # then subtracts that from is a variable that nobody reads.
+        key = dtype, tuple(variable.shape), variable.device
+        if key not in workspace.unread:
+            with tf.device(variable.device):
+                workspace.unread[key] = tf.Variable(tf.zeros_like(variable))
+        run = kernels.prepared(op, workspace.unread[key], slots.rms, variable)
+        update = _Update(dtype, run, kernels.scalars_of_no_momentum)
+    if not rule.bitwise:
+        update.group = dtype.as_numpy_dtype, tuple(variable.shape)
+    return update
 
 
-def _apply_each(rule, updates, hyper):
-    for variable, slots, gradient in updates:
-        apply_dense(rule, variable, slots, gradient, hyper)
+def _eager_kernel(rule, variable, slots, hyper, workspace):
+    """Returns the op for a dense step of one op, or None.
+
+    Where many small variables are updated eagerly, time goes by ops. For rules that
+    do not ask for the kernel's rounding it is taken only then, and only where what
+    it rounds to hardly differs: it takes `1 - rho` from a `rho` already rounded.
+    """
+    dtype = variable.dtype
+    if (
+        not tf.executing_eagerly()
+        or tf.distribute.has_strategy()
+        or slots.mg is not None
+        or dtype not in (tf.float32, tf.float64)
+        or not rule.has_epsilon_inside_sqrt(slots.momentum is not None)
+    ):
+        return None
+    if rule.bitwise:
+        return _kernel(rule, variable, slots)
+    if workspace.overflowed:
+        return None
+    share = 1 - dtype.as_numpy_dtype(hyper.rho)
+    if abs(share - (1 - hyper.rho)) > 3e-7 * (1 - hyper.rho):
+        return None
+    return _kernel_for(True, variable.device, dtype, False, None)
 
 
 def _composed_step(rule, kernel_rounding, state, gradient, hyper):
     """Returns new slot values and the step to subtract, by ordinary ops."""
     rounding = _rounding(rule, state, kernel_rounding)
-    gradient = composed.counted(rounding, state, gradient, hyper)
-    if state.mg is not None and is_compiled():
-        gradient = composed.computed_once(gradient, hyper)
     return composed.update(rounding, state, gradient, hyper)
 
 
@@ -309,15 +371,16 @@ def _apply_kernel(op, variable, slots, gradient, hyper, use_locking, indices=Non
 def _kernel(rule, variable, slots, index_dtype=None):
     """Returns the training op to use, or None where ordinary ops have to do.
 
+    Rules that do not promise its rounding do without: it makes NaN of a mean of
+    squares that has overflowed, and has to round `rho` before it takes `1 - rho`.
     XLA has no kernels of its own: it expands the resource ops into the very
     program that it makes of ordinary ops, and has none of the sparse ones.
     Centered steps trust the kernel only where ordinary ops foresee its
     denominator to the last bit, which on a GPU they do not.
     """
-    if slots.momentum is None or is_compiled():
+    if not rule.bitwise or slots.momentum is None or is_compiled():
         return None
     return _kernel_for(
-        rule.bitwise,
         kernels.is_resource(variable),
         variable.device,
         variable.dtype.base_dtype,
@@ -327,10 +390,7 @@ def _kernel(rule, variable, slots, index_dtype=None):
 
 
 @functools.cache
-def _kernel_for(bitwise, resource, device, dtype, centered, index_dtype):
-    # Where the kernel's rounding would show, and where ordinary ops are as fast.
-    if not bitwise and (dtype.size < 4 or centered or index_dtype is not None):
-        return None
+def _kernel_for(resource, device, dtype, centered, index_dtype):
     # Variables in a graph may have no device yet; kernels then decide it.
     device_type = tf.DeviceSpec.from_string(device).device_type or "CPU"
     if centered and device_type != "CPU":

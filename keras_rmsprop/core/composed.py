@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_rmsprop.core.sparse import is_compiled
+
 
 class Rounding(NamedTuple):
     """How one shipped implementation writes the formula down.
@@ -46,8 +48,20 @@ def update(rounding, slots, gradient, hyper):
     Returns:
         `Slots` of tensors, and the tensor to subtract from the variable.
     """
+    guarded = slots.mg is not None and gradient.dtype.is_floating
+    gradient = _clipped(rounding, gradient, slots.mg is not None)
     ms, mg = _means(rounding, slots, gradient, hyper)
-    step = increment(rounding, ms, mg, gradient, hyper)
+    radicand = _radicand(rounding, ms, mg, hyper)
+    if guarded:
+        if is_compiled():
+            radicand = _computed_once(radicand, hyper)
+        # As `counted` would have it, computed once.
+        unusable = _has_no_root(rounding, radicand, hyper)
+        ms = tf.where(unusable, _decayed(rounding, slots.rms, hyper), ms)
+        mg = tf.where(unusable, _decayed(rounding, slots.mg, hyper), mg)
+    step = _quotient(rounding, gradient, radicand, hyper)
+    if guarded:
+        step = tf.where(unusable, tf.zeros_like(step), step)
     if slots.momentum is None:
         return slots._replace(rms=ms, mg=mg), step
     step = hyper.momentum * slots.momentum + step
@@ -57,11 +71,7 @@ def update(rounding, slots, gradient, hyper):
 def increment(rounding, ms, mg, gradient, hyper):
     """Returns the step before momentum, given the means after this gradient."""
     radicand = _radicand(rounding, ms, mg, hyper)
-    if rounding.reciprocal:
-        step = tf.math.rsqrt(radicand) * hyper.learning_rate * gradient
-    else:
-        divisor = _divisor(rounding, radicand, hyper)
-        step = hyper.learning_rate * gradient / divisor
+    step = _quotient(rounding, gradient, radicand, hyper)
     if mg is None or not gradient.dtype.is_floating:
         return step
     # Means that hardly decay (`rho` within rounding of 1) can stay without a
@@ -77,9 +87,9 @@ def counted(rounding, slots, gradient, hyper):
     and every shipped centered version then takes the root of a negative number.
     An element without a positive denominator counts as having no gradient in
     this step: its means decay, which gives it a variance again. Gradients whose
-    square overflows are clipped where infinity would turn into NaN. Every other
-    element is left as it is, so results are those of the shipped optimizers
-    wherever theirs stay finite.
+    square overflows are clipped where the variance, or float16, would turn them
+    into NaN. Every other element is left as it is, so results are those of the
+    shipped optimizers wherever theirs stay finite.
 
     Args:
         rounding: A `Rounding`.
@@ -91,14 +101,8 @@ def counted(rounding, slots, gradient, hyper):
         A tensor like `gradient`.
     """
     centered = slots.mg is not None
-    overflows = rounding.incremental and gradient.dtype == tf.float16
-    if not gradient.dtype.is_floating or not (centered or overflows):
-        return gradient
-    # Short of sqrt(max), because that, and means of its square, may be rounded up.
-    limit = 0.99 * float(gradient.dtype.max) ** 0.5
-    clipped = tf.clip_by_value(gradient, -limit, limit)
-    gradient = tf.where(tf.math.is_finite(gradient), clipped, gradient)
-    if not centered:
+    gradient = _clipped(rounding, gradient, centered)
+    if not (centered and gradient.dtype.is_floating):
         return gradient
     ms, mg = _means(rounding, slots, gradient, hyper)
     radicand = _radicand(rounding, ms, mg, hyper)
@@ -106,16 +110,26 @@ def counted(rounding, slots, gradient, hyper):
     return tf.where(unusable, tf.zeros_like(gradient), gradient)
 
 
-def computed_once(gradient, hyper):
-    """Returns the gradient, such that XLA computes it once, before what it is for.
+def _clipped(rounding, gradient, centered):
+    overflows = rounding.incremental and gradient.dtype == tf.float16
+    if not gradient.dtype.is_floating or not (centered or overflows):
+        return gradient
+    # Short of sqrt(max), because that, and means of its square, may be rounded up.
+    limit = 0.99 * float(gradient.dtype.max) ** 0.5
+    clipped = tf.clip_by_value(gradient, -limit, limit)
+    return tf.where(tf.math.is_finite(gradient), clipped, gradient)
 
-    Every new mean depends on all old ones by way of `counted`. XLA repeats that, in
-    the update of each, and therefore copies the old means first, but it repeats no
+
+def _computed_once(radicand, hyper):
+    """Returns the radicand, such that XLA computes it once, before what it is for.
+
+    Every new mean depends on all old ones by way of it. XLA would repeat that, in
+    the update of each, and therefore copy the old means first, but it repeats no
     division: this one is by 1, which XLA cannot know.
     """
     rate = hyper.learning_rate
-    unknown = tf.math.is_nan(tf.math.real(rate))
-    return gradient / tf.where(unknown, rate, tf.ones_like(rate))
+    one = tf.where(tf.math.is_nan(rate), 2 * tf.ones_like(rate), tf.ones_like(rate))
+    return radicand / one
 
 
 def one_minus_rho(hyper):
@@ -130,11 +144,18 @@ def _means(rounding, slots, gradient, hyper):
     def discounted(mean, x):
         if rounding.incremental:
             return mean + (x - mean) * complement
-        return hyper.rho * mean + complement * x
+        return _decayed(rounding, mean, hyper) + complement * x
 
     ms = discounted(slots.rms, tf.square(gradient))
     mg = None if slots.mg is None else discounted(slots.mg, gradient)
     return ms, mg
+
+
+def _decayed(rounding, mean, hyper):
+    """Returns a discounted mean after a gradient of zero."""
+    if rounding.incremental:
+        return mean - mean * one_minus_rho(hyper)
+    return hyper.rho * mean
 
 
 def _radicand(rounding, ms, mg, hyper):
@@ -146,6 +167,13 @@ def _radicand(rounding, ms, mg, hyper):
     if rounding.reciprocal:
         return ms + hyper.epsilon - tf.square(mg)
     return ms - tf.square(mg) + hyper.epsilon
+
+
+def _quotient(rounding, gradient, radicand, hyper):
+    """Returns the gradient times the rate, divided by the root."""
+    if rounding.reciprocal:
+        return tf.math.rsqrt(radicand) * hyper.learning_rate * gradient
+    return hyper.learning_rate * gradient / _divisor(rounding, radicand, hyper)
 
 
 def _divisor(rounding, radicand, hyper):

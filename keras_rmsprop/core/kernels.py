@@ -5,10 +5,7 @@ import inspect
 
 import tensorflow as tf
 
-# TensorFlow publishes no way to ask which kernels it was built with, nor the name
-# by which it makes variables that go with their last handle. These modules are what
-# it uses itself, and have had these functions since 1.11 and 2.0.
-from tensorflow.python.eager import context
+# TensorFlow publishes no way to ask which kernels it was built with.
 from tensorflow.python.framework import kernels as registry
 
 
@@ -80,7 +77,7 @@ def apply(op, variable, slots, gradient, hyper, use_locking, indices=None):
         "var": _as_input(variable),
         "ms": _as_input(slots.rms),
         "mom": _as_input(slots.momentum),
-        **_scalars(hyper),
+        **scalars(hyper),
         "grad": gradient,
     }
     if slots.mg is not None:
@@ -91,78 +88,36 @@ def apply(op, variable, slots, gradient, hyper, use_locking, indices=None):
     return result if result is None or is_resource(variable) else result.op
 
 
-class Call:
-    """How to run the dense kernel for one variable, kept ready.
+def prepared(op, variable, rms, momentum):
+    """Returns the dense kernel with its variables filled in, for resource variables.
 
-    The kernel wants a momentum slot: it computes `m = momentum * m + step` and then
-    `variable -= m`. Where there is none, the variable takes the place of `m`: with
-    `momentum` 1 and a negative learning rate it becomes `variable - step`. What the
-    kernel then subtracts it from is a variable that nobody reads.
-
-    Attributes:
-        dtype: The `tf.DType` of the variable.
-        run: The kernel with the variables filled in; None where none can be used.
-        is_large: Whether a compiled program would be faster.
-        has_momentum: Whether there is a momentum slot.
-        kind: What calls have in common that take the same scalars.
+    It takes `grad` and what `scalars` returns.
     """
-
-    def __init__(
-        self, dtype, op=None, variable=None, slots=None, is_large=False, unread=None
-    ):
-        self.dtype = dtype
-        self.run = None
-        self.is_large = is_large
-        self.has_momentum = unread is None
-        self.kind = dtype.name, self.has_momentum
-        if op is not None:
-            self.run = functools.partial(
-                _ops_function(op),
-                var=_as_input(variable) if self.has_momentum else unread,
-                ms=_as_input(slots.rms),
-                mom=_as_input(slots.momentum if self.has_momentum else variable),
-                use_locking=False,
-            )
-
-    def scalars(self, hyper):
-        """Returns the kernel's scalar arguments."""
-        found = _scalars(hyper)
-        if not self.has_momentum:
-            found["lr"] = -found["lr"]
-            found["momentum"] = tf.constant(1, self.dtype)
-        return found
+    # Unwrapped is what `tf.raw_ops` wraps only to refuse positional arguments.
+    return functools.partial(
+        inspect.unwrap(getattr(tf.raw_ops, op)),
+        var=variable.handle,
+        ms=rms.handle,
+        mom=momentum.handle,
+        use_locking=False,
+    )
 
 
-@functools.cache
-def _ops_function(op):
-    # What `tf.raw_ops` wraps only to refuse positional arguments.
-    return inspect.unwrap(getattr(tf.raw_ops, op))
-
-
-def unread_variable(variable):
-    """Returns the handle of a new variable of the same shape, dtype and device.
-
-    A `tf.Variable` would have to outlive the graph that it is made in.
-    """
-    with tf.device(variable.device):
-        handle = tf.raw_ops.VarHandleOp(
-            dtype=variable.dtype,
-            shape=variable.shape,
-            shared_name=context.anonymous_name(),
-        )
-        zeros = tf.zeros(variable.shape, variable.dtype)
-        tf.raw_ops.AssignVariableOp(resource=handle, value=zeros)
-    return handle
-
-
-def _as_input(variable):
-    return variable.handle if is_resource(variable) else variable
-
-
-def _scalars(hyper):
+def scalars(hyper):
+    """Returns the kernels' names for the hyperparameters, as a dictionary."""
     return {
         "lr": hyper.learning_rate,
         "rho": hyper.rho,
         "momentum": hyper.momentum,
         "epsilon": hyper.epsilon,
     }
+
+
+def scalars_of_no_momentum(hyper):
+    """Returns `scalars` for a kernel that has the variable in place of momentum."""
+    rate = hyper.learning_rate
+    return {**scalars(hyper), "lr": -rate, "momentum": tf.ones_like(rate)}
+
+
+def _as_input(variable):
+    return variable.handle if is_resource(variable) else variable

@@ -100,7 +100,7 @@ class PathsTest(parameterized.TestCase):
             workspace = core.Workspace()
             with (
                 mock.patch.object(core.compiled, "MINIMUM_ELEMENTS", threshold),
-                mock.patch.object(core, "SMALL_ELEMENTS", threshold),
+                mock.patch.object(core.compiled, "LARGE_ELEMENTS", threshold),
             ):
                 for pair in gradients.astype("float32"):
                     core.apply_all_dense(
