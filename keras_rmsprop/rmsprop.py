@@ -17,6 +17,7 @@ from keras_rmsprop.validation import (
     check_choice,
     check_number,
     checked_gradient,
+    fits_as_it_is,
     step_assertions,
 )
 
@@ -322,7 +323,9 @@ class RMSprop(keras.optimizers.Optimizer):
             natives = list(map(_native, variables))
         grads = [
             gradient
-            if gradient is None or self._overwrite_variable_with_gradient(variable)
+            if fits_as_it_is(gradient, native)
+            or gradient is None
+            or self._overwrite_variable_with_gradient(variable)
             else checked_gradient(gradient, native)
             for gradient, variable, native in zip(grads, variables, natives)
         ]
@@ -492,10 +495,11 @@ class RMSprop(keras.optimizers.Optimizer):
 
     def _update(self, grads, variables, learning_rate):
         hyper = self._hyperparameters(learning_rate)
-        slots = list(map(self._slots, variables))
+        known = self._lookup.slots_by_id
+        slots = [known.get(id(v)) or self._slots(v) for v in variables]
         variables = list(map(_native, variables))
-        sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in grads]
-        if any(sparse):
+        if any(issubclass(kind, tf.IndexedSlices) for kind in set(map(type, grads))):
+            sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in grads]
             for update in itertools.compress(zip(variables, slots, grads), sparse):
                 self._update_sparse(*update, hyper)
             dense = list(map(operator.not_, sparse))
@@ -521,10 +525,8 @@ class RMSprop(keras.optimizers.Optimizer):
         core.share_reads(variable, done)
 
     def _slots(self, variable):
-        slots = self._lookup.slots_by_id.get(id(variable))
-        if slots is None:  # A Keras variable, or a replica's part of one.
-            slots = self._lookup.slots[self._get_variable_index(variable)]
-        return slots
+        # Of a Keras variable, or a replica's part of one.
+        return self._lookup.slots[self._get_variable_index(variable)]
 
 
 class _Lookup:

@@ -88,8 +88,6 @@ def checked_gradient(gradient, variable):
         ValueError: If dtype kind, shape or indices do not fit the variable.
     """
     if not isinstance(gradient, tf.IndexedSlices):
-        if _fits_as_it_is(gradient, variable):
-            return gradient
         if not isinstance(gradient, tf.Tensor):
             gradient = tf.convert_to_tensor(gradient)
         gradient = _cast(gradient, variable)
@@ -139,16 +137,15 @@ def checked_gradient(gradient, variable):
     return tf.IndexedSlices(values, indices, _shape(variable))
 
 
-def _fits_as_it_is(gradient, variable):
+def fits_as_it_is(gradient, variable):
     """Whether this is an eager tensor of the variable's shape and dtype.
 
     What most gradients of eager steps are is found out first: all that is done for
     each variable shows in steps of many small ones.
     """
     return (
-        hasattr(gradient, "numpy")
+        type(gradient) is tf.__internal__.EagerTensor
         and gradient.dtype is variable.dtype
-        and isinstance(gradient, tf.Tensor)
         and gradient.shape == variable.shape
     )
 

@@ -236,7 +236,7 @@ def apply_all_dense(rule, variables, slots, gradients, hyper, workspace):
         if found is None:
             found = update.arguments(hyper.cast(update.dtype))
             arguments[update.kind] = found
-        update.run(grad=gradient, **found)
+        update.run(*found, gradient)
 
 
 def _updates(rule, variables, slots, hyper, workspace):
@@ -264,9 +264,10 @@ def _squares_overflow(updates, gradients):
     for update, gradient in zip(updates, gradients):
         if update.group is not None:
             groups[update.group].append(gradient)
-    # As few ops as possible: with many small variables their number is the time.
+    # The fewest ops that tell: of many small variables they would take most of the
+    # time. Half the sum of squares, or NaN, may also tell of what is only large.
     return any(
-        float(tf.reduce_max(tf.abs(tf.stack(group)))) > np.finfo(dtype).max ** 0.5
+        not float(tf.nn.l2_loss(tf.raw_ops.Pack(values=group))) < np.finfo(dtype).max / 4
         for (dtype, _), group in groups.items()
     )
 
@@ -276,13 +277,13 @@ class _Update:
 
     Attributes:
         dtype: The `tf.DType` of the variable.
-        run: Takes the gradient as `grad`, and what `arguments` returned.
-        arguments: Takes `Hyperparameters` of that dtype, returns keyword arguments.
+        run: Takes what `arguments` returned, and the gradient.
+        arguments: Takes `Hyperparameters` of that dtype, returns a tuple.
         kind: What updates have in common that take the same arguments.
         group: Dtype and shape of a gradient for `_squares_overflow`, or None.
     """
 
-    def __init__(self, dtype, run, arguments=lambda hyper: {"hyper": hyper}):
+    def __init__(self, dtype, run, arguments=lambda hyper: (hyper,)):
         self.dtype = dtype
         self.run = run
         self.arguments = arguments
@@ -298,16 +299,16 @@ def _update(rule, variable, slots, hyper, compiles, workspace):
             apply_dense, rule, variable.shape, dtype, slots.names()
         )
 
-        def run(grad, hyper):
+        def run(hyper, gradient):
             with tf.device(variable.device):
-                program(variable, slots, grad, hyper)
+                program(variable, slots, gradient, hyper)
 
         return _Update(dtype, run)
     op = _eager_kernel(rule, variable, slots, hyper, workspace)
     if op is None:
         return _Update(
             dtype,
-            lambda grad, hyper: apply_dense(rule, variable, slots, grad, hyper),
+            lambda hyper, gradient: apply_dense(rule, variable, slots, gradient, hyper),
         )
     if slots.momentum is not None:
         run = kernels.prepared(op, variable, slots.rms, slots.momentum)

@@ -77,7 +77,7 @@ def apply(op, variable, slots, gradient, hyper, use_locking, indices=None):
         "var": _as_input(variable),
         "ms": _as_input(slots.rms),
         "mom": _as_input(slots.momentum),
-        **scalars(hyper),
+        **dict(zip(("lr", "rho", "momentum", "epsilon"), scalars(hyper))),
         "grad": gradient,
     }
     if slots.mg is not None:
@@ -89,34 +89,24 @@ def apply(op, variable, slots, gradient, hyper, use_locking, indices=None):
 
 
 def prepared(op, variable, rms, momentum):
-    """Returns the dense kernel with its variables filled in, for resource variables.
+    """Returns the dense kernel for resource variables, with these filled in.
 
-    It takes `grad` and what `scalars` returns.
+    It takes, by position, what `scalars` returns and the gradient.
     """
     # Unwrapped is what `tf.raw_ops` wraps only to refuse positional arguments.
-    return functools.partial(
-        inspect.unwrap(getattr(tf.raw_ops, op)),
-        var=variable.handle,
-        ms=rms.handle,
-        mom=momentum.handle,
-        use_locking=False,
-    )
+    function = inspect.unwrap(getattr(tf.raw_ops, op))
+    return functools.partial(function, variable.handle, rms.handle, momentum.handle)
 
 
 def scalars(hyper):
-    """Returns the kernels' names for the hyperparameters, as a dictionary."""
-    return {
-        "lr": hyper.learning_rate,
-        "rho": hyper.rho,
-        "momentum": hyper.momentum,
-        "epsilon": hyper.epsilon,
-    }
+    """Returns the kernels' scalar arguments in their order."""
+    return hyper.learning_rate, hyper.rho, hyper.momentum, hyper.epsilon
 
 
 def scalars_of_no_momentum(hyper):
     """Returns `scalars` for a kernel that has the variable in place of momentum."""
-    rate = hyper.learning_rate
-    return {**scalars(hyper), "lr": -rate, "momentum": tf.ones_like(rate)}
+    one = tf.ones_like(hyper.momentum)
+    return scalars(hyper._replace(learning_rate=-hyper.learning_rate, momentum=one))
 
 
 def _as_input(variable):

@@ -1,5 +1,6 @@
 """Taking samples: of programs in turn, and of fresh processes in turn."""
 
+import contextlib
 import dataclasses
 import gc
 import json
@@ -9,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+import traceback
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,40 +54,60 @@ def time_in_turn(programs, effort):
     the machine for a while slows all of them.
 
     Args:
-        programs: Dictionary from name to a dictionary from variant to `Program`.
+        programs: Dictionary from name to a dictionary from variant to a callable
+            that makes a `Program`.
         effort: `Effort`.
 
     Returns:
-        A dictionary from name to the `Figure` of the fastest variant.
+        A dictionary from name to the `Figure` of the fastest variant, and one from
+        each name and variant that failed to the reason.
     """
-    flat = {
-        (name, variant): program
-        for name, variants in programs.items()
-        for variant, program in variants.items()
-    }
-    steps = {
-        key: _steps_that_last(program, effort.seconds) for key, program in flat.items()
-    }
-    samples = {key: [] for key in flat}
-    order = list(flat)
-    shuffle = random.Random(0).shuffle
+    ready, samples, failures = {}, {}, {}
+    for name, variants in programs.items():
+        for variant, make in variants.items():
+            with _failing_into(failures, (name, variant)):
+                program = make()
+                ready[name, variant] = (
+                    program,
+                    _steps_that_last(program, effort.seconds),
+                )
     gc.collect()
     gc.disable()
     try:
-        for _ in range(effort.repetitions):
-            shuffle(order)
-            for key in order:
-                seconds = _seconds_per_step(flat[key], steps[key])
-                samples[key].append(seconds * flat[key].scale)
+        for key in _turns(ready, effort.repetitions, failures):
+            with _failing_into(failures, key):
+                program, steps = ready[key]
+                seconds = _seconds_per_step(program, steps) * program.scale
+                samples.setdefault(key, []).append(seconds)
     finally:
         gc.enable()
-    return {
-        name: min(
-            (Figure(samples[name, variant], variant) for variant in variants),
-            key=lambda figure: figure.median,
+    figures = {}
+    for name, variant in ready.keys() - failures.keys():
+        figure = Figure(samples[name, variant], variant)
+        figures[name] = min(
+            figures.get(name, figure), figure, key=lambda figure: figure.median
         )
-        for name, variants in programs.items()
-    }
+    return {name: figures[name] for name in programs if name in figures}, failures
+
+
+def _turns(names, rounds, failures):
+    """Yields all names in every round, in another order, but none that has failed."""
+    order = list(names)
+    shuffle = random.Random(0).shuffle
+    for _ in range(rounds):
+        shuffle(order)
+        yield from (name for name in order if name not in failures)
+
+
+@contextlib.contextmanager
+def _failing_into(failures, name):
+    """Notes an error, shown on stderr, so that the others can be measured."""
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()
+        first, *_ = str(error).strip().splitlines() or [""]
+        failures[name] = f"{type(error).__name__}: {first[:200]}"
 
 
 def _steps_that_last(program, seconds):
@@ -115,18 +137,19 @@ def run_in_turn(commands, effort):
         effort: `Effort`.
 
     Returns:
-        A dictionary from figure to a dictionary from name to `Figure`.
-
-    Raises:
-        RuntimeError: If a process fails.
+        A dictionary from figure to a dictionary from name to `Figure`, and one from
+        each name that failed to the reason.
     """
+    printed, failures = {name: [] for name in commands}, {}
+    for name in _turns(commands, effort.processes, failures):
+        with _failing_into(failures, name):
+            printed[name].append(_printed_by(commands[name]))
     figures = {}
-    for _ in range(effort.processes):
-        for name, arguments in commands.items():
-            for figure, value in _printed_by(arguments).items():
-                held = figures.setdefault(figure, {}).setdefault(name, Figure([]))
-                held.samples.append(value)
-    return figures
+    for name in commands:
+        for figure in printed[name][0] if name not in failures else ():
+            samples = [found[figure] for found in printed[name]]
+            figures.setdefault(figure, {})[name] = Figure(samples)
+    return figures, failures
 
 
 def _printed_by(arguments):
@@ -134,5 +157,7 @@ def _printed_by(arguments):
         [sys.executable, *arguments], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise RuntimeError(f"{arguments} failed:\n{done.stderr[-4000:]}")
+        sys.stderr.write(done.stderr)
+        *_, last = done.stderr.strip().splitlines() or [""]
+        raise RuntimeError(f"exit code {done.returncode}, {last}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,9 +1,11 @@
 """The compared programs: each turns a problem into a step that can be measured.
 
-Every peer gets its best documented mode. Where that is a choice of several, all
-are measured and the fastest counts. Gradients lie in variables that a step reads:
-to pass hundreds of tensors into a compiled function costs more than the update of
-a small model.
+Where a peer has several documented modes, all are measured and the fastest counts.
+Only stock Keras' `jit_compile=True` is a peer of its own, because targets compare
+with stock Keras as it comes. Gradients and indices lie in variables that a compiled
+step reads: to pass hundreds of tensors into a compiled function costs more than the
+update of a small model, and of constants TensorFlow would compute in advance what a
+step does with them. An eager step is handed tensors, as a tape returns them.
 """
 
 import concurrent.futures
@@ -18,6 +20,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
+
+CORES = len(os.sched_getaffinity(0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Problem:
 
     Attributes:
         shapes: The shapes of the variables.
-        indices: None, or the rows that the gradient of each variable names.
+        indices: None, or the rows that the gradients name, the same for each variable.
         dtype: Name of the dtype of variables and gradients.
     """
 
@@ -152,16 +156,17 @@ def _synchronize_tensorflow():
     tf.test.experimental.sync_devices()
 
 
-def _values(problem, arrays):
-    # Multiplied, because TensorFlow may else share the arrays' memory, and a
+def _value(array, dtype):
+    # Multiplied, because TensorFlow may else share the array's memory, and a
     # variable would then get its own only when it is first written.
-    return [tf.cast(array, problem.dtype) * 1 for array in arrays]
+    return tf.cast(array, dtype) * 1
 
 
 def _tensorflow(make, variable, run, problem, hyper):
     optimizer = make(hyper)
-    variables = list(map(variable, _values(problem, problem.values)))
-    sources = list(map(tf.Variable, _values(problem, problem.gradients)))
+    variables = [variable(_value(array, problem.dtype)) for array in problem.values]
+    sources = [tf.Variable(_value(array, problem.dtype)) for array in problem.gradients]
+    indices = None if problem.indices is None else tf.Variable(problem.indices)
     if isinstance(optimizer, keras.optimizers.Optimizer):
         optimizer.build(variables)
 
@@ -169,20 +174,20 @@ def _tensorflow(make, variable, run, problem, hyper):
         optimizer.apply_gradients(list(zip(gradients, variables)))
 
     return Program(
-        step=run(apply, functools.partial(_read, sources, problem)),
+        step=run(apply, functools.partial(_read, sources, indices, problem.shapes)),
         synchronize=_synchronize_tensorflow,
         state=lambda: _state(optimizer),
     )
 
 
-def _read(sources, problem):
+def _read(sources, indices, shapes):
     values = [source.read_value() for source in sources]
-    if problem.indices is None:
+    if indices is None:
         return values
-    indices = tf.constant(problem.indices)
+    rows = indices.read_value()
     return [
-        tf.IndexedSlices(value, indices, tf.constant(shape, tf.int64))
-        for value, shape in zip(values, problem.shapes)
+        tf.IndexedSlices(value, rows, tf.constant(shape, tf.int64))
+        for value, shape in zip(values, shapes)
     ]
 
 
@@ -199,17 +204,20 @@ def _session(make, problem, hyper):
     """TF1 as its programs ran it: a graph, and a session that runs the step."""
     feeds = {}
 
-    def variable(array):
+    def variable(array, dtype=problem.dtype):
         # Fed, because a graph holds no constants of gigabytes.
-        fed = tf.compat.v1.placeholder(tf.float32, array.shape)
+        fed = tf.compat.v1.placeholder(array.dtype, array.shape)
         feeds[fed] = array
-        return tf.compat.v1.Variable(*_values(problem, [fed]), use_resource=True)
+        return tf.compat.v1.Variable(_value(fed, dtype), use_resource=True)
 
     with tf.Graph().as_default():
         variables = list(map(variable, problem.values))
         sources = list(map(variable, problem.gradients))
+        indices = None
+        if problem.indices is not None:
+            indices = variable(problem.indices, problem.indices.dtype)
         optimizer = make(hyper)
-        gradients = _read(sources, problem)
+        gradients = _read(sources, indices, problem.shapes)
         step = optimizer.apply_gradients(list(zip(gradients, variables)))
         state = _state(optimizer)
         session = tf.compat.v1.Session()
@@ -287,10 +295,11 @@ def _modes(make, variable=tf.Variable, session=False):
 # PyTorch.
 
 
-def _torch(foreach, problem, hyper):
+def _torch(problem, hyper, foreach=None, compiled=False):
     import torch
 
-    torch.set_num_threads(os.cpu_count())
+    # Else the shapes of an earlier row would let this one be compiled for any shape.
+    torch.compiler.reset()
     device = "cuda" if _uses_gpu() else "cpu"
     placed = {"dtype": getattr(torch, problem.dtype), "device": device}
     parameters = [
@@ -309,7 +318,7 @@ def _torch(foreach, problem, hyper):
         foreach=foreach,
     )
     return Program(
-        step=optimizer.step,
+        step=torch.compile(optimizer.step) if compiled else optimizer.step,
         synchronize=torch.cuda.synchronize if device == "cuda" else lambda: None,
         state=lambda: [
             (tuple(value.shape), value.nbytes)
@@ -321,9 +330,12 @@ def _torch(foreach, problem, hyper):
 
 
 _TORCH = {
-    "one by one": functools.partial(_torch, False),
-    "foreach": functools.partial(_torch, True),
+    "one by one": functools.partial(_torch, foreach=False),
+    "foreach": functools.partial(_torch, foreach=True),
 }
+_TORCH_COMPILED = {"torch.compile": functools.partial(_torch, compiled=True)}
+# Variants that compile for up to a minute: measured only in rows with a target.
+SLOW_TO_COMPILE = frozenset(_TORCH_COMPILED)
 
 
 # JAX.
@@ -371,9 +383,8 @@ def _numpy_add(problem, hyper):
     """In-place sums by NumPy, with one thread for each core."""
     elements = problem.bytes() // np.dtype(np.float32).itemsize
     total, added = np.zeros((2, elements), np.float32)
-    threads = os.cpu_count()
-    pool = concurrent.futures.ThreadPoolExecutor(threads)
-    parts = list(zip(*(np.array_split(a, threads) for a in (total, added))))
+    pool = concurrent.futures.ThreadPoolExecutor(CORES)
+    parts = list(zip(*(np.array_split(a, CORES) for a in (total, added))))
     for array in (total, added):
         array += 1.0  # Zeros have no memory of their own until written.
     return Program(
@@ -399,9 +410,7 @@ KERAS = "keras"
 LIMIT = "limit"
 
 PEERS = {
-    OURS: Peer(
-        "keras_rmsprop", ("keras_rmsprop",), **_modes(_ours, keras.Variable)
-    ),
+    OURS: Peer("keras_rmsprop", ("keras_rmsprop",), **_modes(_ours, keras.Variable)),
     "ours-legacy": Peer(
         "keras_rmsprop.legacy", ("keras_rmsprop",), **_modes(_ours_legacy)
     ),
@@ -436,7 +445,9 @@ PEERS = {
         ("tensorflow",),
         **_modes(_tf1, session=True) | {"optimizer": None},
     ),
-    "torch": Peer("torch", ("torch",), {"compiled": _TORCH, "eager": _TORCH}),
+    "torch": Peer(
+        "torch", ("torch",), {"compiled": _TORCH | _TORCH_COMPILED, "eager": _TORCH}
+    ),
     "optax": Peer(
         "optax, jit, donated",
         ("jax", "optax"),
@@ -484,24 +495,52 @@ def left_out(chosen):
         missing = PEERS[name].missing()
         if missing:
             reasons[name] = f"cannot be imported: {', '.join(missing)}"
-        elif _uses_gpu() and not _SEES_GPU[name]():
+        elif _uses_gpu() and name in _OTHERS and not _OTHERS[name][1]():
             reasons[name] = "installed without GPU support"
     return reasons
 
 
-def _torch_sees_gpu():
+def devices(chosen):
+    """Lists the devices in use.
+
+    Args:
+        chosen: Names of the peers that are measured.
+
+    Returns:
+        A dictionary from library to the names of its devices, and a list of
+        warnings: of GPUs that another library sees and TensorFlow does not use.
+    """
+    used = {"TensorFlow": _tensorflow_gpus()}
+    warnings = []
+    for library, gpus in (_OTHERS[name] for name in chosen if name in _OTHERS):
+        seen = gpus()
+        used[library] = seen if _uses_gpu() else []
+        if seen and not _uses_gpu():
+            warnings.append(
+                f"{library} sees {', '.join(seen)}, but TensorFlow uses no GPU, so "
+                "all programs run on the CPU"
+            )
+    return {library: names or ["CPU"] for library, names in used.items()}, warnings
+
+
+def _tensorflow_gpus():
+    return [
+        tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+        for gpu in tf.config.get_visible_devices("GPU")
+    ]
+
+
+def _torch_gpus():
     import torch
 
-    return torch.cuda.is_available()
+    return [torch.cuda.get_device_name(gpu) for gpu in range(torch.cuda.device_count())]
 
 
-def _jax_sees_gpu():
+def _jax_gpus():
     import jax
 
-    return any(device.platform == "gpu" for device in jax.devices())
+    return [device.device_kind for device in jax.devices() if device.platform == "gpu"]
 
 
-_SEES_GPU = dict.fromkeys(PEERS, lambda: True) | {
-    "torch": _torch_sees_gpu,
-    "optax": _jax_sees_gpu,
-}
+# The peers that do not run on TensorFlow: their library, and the GPUs that it sees.
+_OTHERS = {"torch": ("PyTorch", _torch_gpus), "optax": ("JAX", _jax_gpus)}

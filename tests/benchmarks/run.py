@@ -6,21 +6,27 @@ between steps, `OMP_WAIT_POLICY=PASSIVE`, would cost PyTorch a factor of ten whe
 variables are small.)
 """
 
+import dataclasses
 import fnmatch
+import gc
 import os
-import pathlib
+import signal
 
 # Read when TensorFlow loads.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import gc  # noqa: E402
+_LOAD = os.getloadavg()[0]  # Before the imports raise it.
 
 import reporting  # noqa: E402
-import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 from measuring import Effort  # noqa: E402
-from peers import PEERS, left_out, prepare  # noqa: E402
-from works import SIZES, Options, rows  # noqa: E402
+from peers import PEERS, devices, left_out, prepare  # noqa: E402
+from works import FACES, SIZES, Options, rows  # noqa: E402
+
+_EFFORTS = {
+    "full": Effort(repetitions=11, processes=3, seconds=0.2),
+    "short": Effort(repetitions=3, processes=1, seconds=0.02),
+}
+_QUIET = 0.5
 
 _ROWS = flags.DEFINE_list(
     "rows",
@@ -31,13 +37,19 @@ _PEERS = flags.DEFINE_list(
     "peers", list(PEERS), f"Programs to measure, of {', '.join(PEERS)}."
 )
 _REPETITIONS = flags.DEFINE_integer(
-    "repetitions", 11, "Samples of each program.", lower_bound=1
+    "repetitions", None, "Samples of each program; 11, or 3 if short.", lower_bound=1
 )
 _PROCESSES = flags.DEFINE_integer(
-    "processes", 3, "Samples that take a fresh process each.", lower_bound=1
+    "processes",
+    None,
+    "Samples that take a fresh process each; 3, or 1 if short.",
+    lower_bound=1,
 )
 _SECONDS = flags.DEFINE_float(
-    "seconds", 0.2, "What a timed sample lasts at least.", lower_bound=0.001
+    "seconds",
+    None,
+    "What a timed sample lasts at least; 0.2, or 0.02 if short.",
+    lower_bound=0.001,
 )
 _SHORT = flags.DEFINE_boolean(
     "short", False, "Small sizes and short samples, to see that everything works."
@@ -45,78 +57,103 @@ _SHORT = flags.DEFINE_boolean(
 _DEVICE = flags.DEFINE_enum(
     "device", "auto", ["auto", "cpu"], "auto: a GPU where TensorFlow sees one."
 )
-_OPTIONS = (_ROWS, _PEERS, _REPETITIONS, _PROCESSES, _SECONDS, _SHORT, _DEVICE)
 _JSON = flags.DEFINE_string("json", None, "File for all figures.")
 _PLOT = flags.DEFINE_string("plot", None, "File for a picture.")
 _MARKDOWN = flags.DEFINE_string("markdown", None, "File for all tables.")
 
 
 def main(argv):
-    """Runs the benchmark."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-    unknown = set(_PEERS.value) - set(PEERS)
-    if unknown:
-        raise app.UsageError(f"unknown peers: {', '.join(sorted(unknown))}")
+    """Runs the benchmark; returns 1 if one of ours failed."""
     sizes = "short" if _SHORT.value else "full"
     works = rows(SIZES[sizes])
-    selected = _selected(works)
-    # A mistaken path shows now, not after an hour.
-    for path in filter(None, (_JSON.value, _PLOT.value, _MARKDOWN.value)):
-        pathlib.Path(path).touch()
+    outputs = {
+        flag.name: flag.value for flag in (_JSON, _MARKDOWN, _PLOT) if flag.value
+    }
+    try:
+        if len(argv) > 1:
+            raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
+        peers = _select(_PEERS, PEERS)
+        selected = _select(_ROWS, works)
+        reporting.check_outputs(outputs)
+    except ValueError as error:
+        raise SystemExit(f"run.py: {error}") from None
 
     prepare(_DEVICE.value)
-    report = reporting.Report(
-        machine=reporting.machine(_gpus()),
-        options={flag.name: flag.value for flag in _OPTIONS},
-        left_out=left_out(_PEERS.value),
-    )
-    chosen = [name for name in _PEERS.value if name not in report.left_out]
-    for name, reason in report.left_out.items():
-        print(f"left out: {PEERS[name].label}, {reason}")
-    effort = Effort(
-        repetitions=_REPETITIONS.value,
-        processes=_PROCESSES.value,
-        seconds=_SECONDS.value / 10 if _SHORT.value else _SECONDS.value,
+    missing = left_out(peers)
+    chosen = [name for name in peers if name not in missing]
+    used, warnings = devices(chosen)
+    if _LOAD > _QUIET:
+        warnings.append(f"the machine is not quiet: its load was {_LOAD:.2f} at start")
+    effort = dataclasses.replace(
+        _EFFORTS[sizes],
+        **{
+            flag.name: flag.value
+            for flag in (_REPETITIONS, _PROCESSES, _SECONDS)
+            if flag.value is not None
+        },
     )
     options = Options(effort=effort, sizes=sizes, device=_DEVICE.value)
-    for name in selected:
-        # Taken out, so that its variables can go before the next row's come.
-        work = works.pop(name)
-        for result in work.measure(name, chosen, options):
-            report.results.append(result)
-            report.verdicts += reporting.judge(result, SIZES[sizes].full)
-            print(reporting.text(result), end="\n\n", flush=True)
-        del work
-        gc.collect()
-        if _JSON.value:
-            pathlib.Path(_JSON.value).write_text(report.to_json(), "utf-8")
-    if report.verdicts:
-        print(reporting.verdict_text(report.verdicts))
-    if _MARKDOWN.value:
-        pathlib.Path(_MARKDOWN.value).write_text(reporting.markdown(report), "utf-8")
-    if _PLOT.value:
-        reporting.draw(report, _PLOT.value)
+    report = reporting.Report(
+        machine=reporting.machine(used, _LOAD),
+        options={"rows": selected, "peers": chosen} | dataclasses.asdict(options),
+        warnings=warnings,
+        left_out=missing,
+    )
+    print(reporting.opening(report), end="\n\n", flush=True)
+
+    def finish():
+        if report.verdicts:
+            print(reporting.verdict_text(report.verdicts), flush=True)
+        reporting.write(report, outputs)
+
+    def stop(number, _):
+        finish()
+        # An exception would be lost where a destructor is interrupted.
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        for name in selected:
+            # Taken out, so that its variables can go before the next row's come.
+            _measure(name, works.pop(name), options, report)
+            if _JSON.value:
+                reporting.write(report, {"json": _JSON.value})
+    finally:
+        finish()
+    if not (report.results or report.failures):
+        raise SystemExit("run.py: nothing to measure: no row has these programs")
+    failed = {failure.peer for failure in report.failures} | report.left_out.keys()
+    return int(not failed.isdisjoint(FACES))
 
 
-def _selected(works):
-    for pattern in _ROWS.value:
-        if not fnmatch.filter(works, pattern):
-            raise app.UsageError(
-                f"no row is called {pattern!r}. Rows: {', '.join(works)}"
+def _select(flag, known):
+    """Returns the known names that a flag's patterns match, in their order."""
+    for pattern in flag.value or [""]:
+        if not fnmatch.filter(known, pattern):
+            raise ValueError(
+                f"--{flag.name}={','.join(flag.value)}: none is called {pattern!r}. "
+                f"There are: {', '.join(known)}"
             )
     return [
         name
-        for name in works
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in _ROWS.value)
+        for name in known
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in flag.value)
     ]
 
 
-def _gpus():
-    return [
-        tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
-        for gpu in tf.config.get_visible_devices("GPU")
-    ]
+def _measure(name, work, options, report):
+    results, failures = work.measure(name, report.options["peers"], options)
+    report.failures += failures
+    for failure in failures:
+        print(reporting.failure_text(failure))
+    for result in results:
+        report.results.append(result)
+        report.verdicts += reporting.judge(result, SIZES[options.sizes].full)
+        print(reporting.text(result), end="\n\n", flush=True)
+    if not (results or failures):
+        print(f"{name}: has none of these programs", end="\n\n", flush=True)
+    gc.collect()
 
 
 if __name__ == "__main__":

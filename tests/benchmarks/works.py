@@ -8,7 +8,16 @@ from collections.abc import Mapping
 
 import numpy as np
 from measuring import Effort, run_in_turn, time_in_turn
-from peers import KERAS, LIMIT, OURS, PEERS, Hyper, Problem, Program
+from peers import (
+    KERAS,
+    LIMIT,
+    OURS,
+    PEERS,
+    SLOW_TO_COMPILE,
+    Hyper,
+    Problem,
+    Program,
+)
 
 FACES = (OURS, "ours-legacy", "ours-tf1")
 
@@ -18,13 +27,13 @@ class Target:
     """What a row demands of one of ours.
 
     Attributes:
-        at_most: The bound.
+        at_most: The bound; None to compare without judging.
         peer: Whom to compare with; None compares a row's figures with each other.
-        kind: A key of `reporting.MEASURES`.
+        kind: `"ratio"`, `"difference"`, or `"flatness"`: slowest over fastest.
         ours: Which of ours.
     """
 
-    at_most: float
+    at_most: float | None
     peer: str | None = KERAS
     kind: str = "ratio"
     ours: str | None = OURS
@@ -122,7 +131,7 @@ class Result:
         name: Name of the row.
         title: What was measured.
         unit: Unit of the samples: `"s"`, `"B"` or `"slots"`.
-        figures: Dictionary from program to `Figure`.
+        figures: Dictionary from program, or from the rows of its table, to `Figure`.
         targets: What is demanded of them.
     """
 
@@ -133,10 +142,29 @@ class Result:
     targets: tuple = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A program that a row could not measure.
+
+    Attributes:
+        row: Name of the row.
+        peer: Name of the peer.
+        program: Its name in the row's figures.
+        variant: Which of its variants.
+        reason: Why.
+    """
+
+    row: str
+    peer: str
+    program: str | int
+    variant: str
+    reason: str
+
+
 class Timed:
     """A row whose programs are timed in turn."""
 
-    def __init__(self, title, programs, targets=(), needs=()):
+    def __init__(self, title, programs, targets=(), peer=None):
         """Initializes the row.
 
         Args:
@@ -144,32 +172,37 @@ class Timed:
             programs: Dictionary from name to a dictionary from variant to a
                 callable that makes a `Program`.
             targets: `Target` of each demand.
-            needs: Names of the peers without which there is nothing to measure.
+            peer: The peer whose programs all are; None where their names say it.
         """
         self.title = title
         self._programs = programs
         self._targets = tuple(targets)
-        self._needs = frozenset(needs)
+        self._peer = peer
 
     def measure(self, name, chosen, options):
-        """Yields the `Result`.
+        """Measures the row.
 
         Args:
             name: Name of the row.
-            chosen: Names of the peers to measure; programs that are no peers
-                are always measured.
+            chosen: Names of the peers to measure.
             options: `Options`.
+
+        Returns:
+            A list of `Result` and one of `Failure`; both are empty where the row
+            has none of the chosen peers.
         """
-        if not self._needs <= set(chosen):
-            return
         programs = {
-            program: {variant: make() for variant, make in variants.items()}
+            program: variants
             for program, variants in self._programs.items()
-            if program in chosen or program not in PEERS
+            if (self._peer or program) in chosen
         }
-        figures = time_in_turn(programs, options.effort)
-        if figures:
-            yield Result(name, self.title, "s", figures, self._targets)
+        figures, failed = time_in_turn(programs, options.effort)
+        failures = [
+            Failure(name, self._peer or program, program, variant, reason)
+            for (program, variant), reason in failed.items()
+        ]
+        result = Result(name, self.title, "s", figures, self._targets)
+        return [result] if figures else [], failures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +249,7 @@ class Fresh:
     }
 
     def measure(self, name, chosen, options):
-        """Yields a `Result` for each figure; see `Timed.measure`."""
+        """Measures a `Result` for each figure; see `Timed.measure`."""
         variants = {
             peer: next(iter(PEERS[peer].dense["compiled"]))
             for peer in chosen
@@ -227,14 +260,22 @@ class Fresh:
             peer: [script, options.sizes, options.device, name, peer, variant]
             for peer, variant in variants.items()
         }
-        for figure, measured in run_in_turn(commands, options.effort).items():
+        figures, failed = run_in_turn(commands, options.effort)
+        results = []
+        for figure, measured in figures.items():
             title, unit, target = self._FIGURES[figure]
             named = {
                 peer: dataclasses.replace(taken, variant=variants[peer])
                 for peer, taken in measured.items()
             }
             row = f"{name}/{figure}"
-            yield Result(row, f"{title}, {self.title}", unit, named, (target,))
+            results.append(
+                Result(row, f"{title}, {self.title}", unit, named, (target,))
+            )
+        return results, [
+            Failure(name, peer, peer, variants[peer], reason)
+            for peer, reason in failed.items()
+        ]
 
 
 class Import:
@@ -252,12 +293,17 @@ class Import:
     )
 
     def measure(self, name, chosen, options):
-        """Yields the `Result`; see `Timed.measure`."""
-        found = run_in_turn({name: ["-c", self._PROGRAM]}, options.effort)
-        figures = {program: taken[name] for program, taken in found.items()}
-        if {KERAS, OURS} <= set(chosen):
-            target = Target(0.1, kind="difference")
-            yield Result(name, self.title, "s", figures, (target,))
+        """Measures the `Result`; see `Timed.measure`."""
+        commands = {OURS: ["-c", self._PROGRAM]}
+        if not {KERAS, OURS} <= set(chosen):
+            commands = {}
+        found, failed = run_in_turn(commands, options.effort)
+        figures = {program: taken[OURS] for program, taken in found.items()}
+        target = Target(0.1, kind="difference")
+        result = Result(name, self.title, "s", figures, (target,))
+        return [result] if figures else [], [
+            Failure(name, OURS, OURS, "", reason) for reason in failed.values()
+        ]
 
 
 def _steps(title, problem, hyper, how, targets=(), only=PEERS):
@@ -274,6 +320,7 @@ def _steps(title, problem, hyper, how, targets=(), only=PEERS):
             name: {
                 variant: functools.partial(make, problem, hyper)
                 for variant, make in way[mode].items()
+                if targets or variant not in SLOW_TO_COMPILE
             }
             for name, way in ways.items()
             if mode in way
@@ -282,22 +329,22 @@ def _steps(title, problem, hyper, how, targets=(), only=PEERS):
     )
 
 
-def _tables(rows, dtype="float32"):
-    return Problem(((rows, 64),), skewed_indices(rows), dtype)
+def _tables(rows):
+    return Problem(((rows, 64),), skewed_indices(rows))
 
 
 def _growth(sizes, face, hyper):
-    make = next(iter(PEERS[face].sparse["compiled"].values()))
-    label = PEERS[face].label
+    # One variant, because two that take turns would blur what grows.
+    variant, make = next(iter(PEERS[face].sparse["compiled"].items()))
     targets = [Target(1.5, peer=None, kind="flatness", ours=None)]
     return Timed(
-        f"sparse step of {label} by rows of the table",
+        f"sparse step of {PEERS[face].label} by rows of the table",
         {
-            f"{rows:,} rows": {"": functools.partial(make, _tables(rows), hyper)}
+            rows: {variant: functools.partial(make, _tables(rows), hyper)}
             for rows in sizes.growth
         },
         targets if face in FACES else (),
-        needs=[face],
+        peer=face,
     )
 
 
@@ -368,56 +415,62 @@ def rows(sizes):
     many = "ResNet-50's 161 shapes"
     if sizes.width > 1:
         many += f" at 1/{sizes.width} width"
-    one = f"one variable of {sizes.single:,}"
-    small = ((32, 32),) * sizes.small
-
-    found = {}
-    for name, hyper in hypers.items():
-        judged = name in plain
-        for kind, title, shapes, targets in (
-            (
-                "161",
-                many,
-                network,
-                [Target(0.45), Target(1.0, "torch"), Target(1.0, "optax")],
-            ),
-            ("one", one, ((sizes.single,),), [Target(0.40), Target(1.0, "optax")]),
-        ):
-            found[f"dense/{kind}/{name}"] = _steps(
-                f"compiled step, {title}, {name}",
-                Problem(shapes),
-                hyper,
-                "compiled",
-                targets if judged else (),
-            )
-    for name, hyper in plain.items():
-        found[f"dense/161/bfloat16/{name}"] = _steps(
-            f"compiled step, {many}, bfloat16, {name}",
-            Problem(network, dtype="bfloat16"),
-            hyper,
-            "compiled",
-        )
-        found[f"eager/161/{name}"] = _steps(
-            f"eager step, {many}, {name}",
+    steps = {
+        "dense/161": (
+            f"compiled step, {many}",
             Problem(network),
-            hyper,
+            "compiled",
+            [
+                Target(0.45),
+                Target(1.0, "torch"),
+                Target(1.0, "optax"),
+                Target(None, "keras-jit"),
+            ],
+        ),
+        "dense/one": (
+            f"compiled step, one variable of {sizes.single:,}",
+            Problem(((sizes.single,),)),
+            "compiled",
+            [Target(0.40), Target(1.0, "optax"), Target(None, "keras-jit")],
+        ),
+        "eager/161": (
+            f"eager step, {many}",
+            Problem(network),
             "eager",
             [Target(0.20)],
-        )
-        found[f"eager/small/{name}"] = _steps(
-            f"eager step, {sizes.small} variables of 32x32, {name}",
-            Problem(small),
-            hyper,
+        ),
+        "eager/small": (
+            f"eager step, {sizes.small} variables of 32x32",
+            Problem(((32, 32),) * sizes.small),
             "eager",
             [Target(0.06), Target(1.5, "torch")],
-        )
-        found[f"sparse/{name}"] = _steps(
-            f"sparse step, {sizes.rows:,} x 64 table, 4096 indices, {name}",
+        ),
+        "sparse": (
+            f"sparse step, {sizes.rows:,} x 64 table, 4096 indices",
             _tables(sizes.rows),
-            hyper,
             "sparse",
             [Target(0.015), Target(1.05, "tf1")],
-        )
+        ),
+    }
+
+    found = {}
+    for row, (title, problem, how, targets) in steps.items():
+        for name, hyper in hypers.items():
+            found[f"{row}/{name}"] = _steps(
+                f"{title}, {name}",
+                dataclasses.replace(problem),  # Its arrays can go when the row goes.
+                hyper,
+                how,
+                targets if name in plain else (),
+            )
+        for name, hyper in plain.items() if how != "eager" else ():
+            found[f"{row}/bfloat16/{name}"] = _steps(
+                f"{title}, bfloat16, {name}",
+                dataclasses.replace(problem, dtype="bfloat16"),
+                hyper,
+                how,
+            )
+    for name, hyper in plain.items():
         for face in (*FACES, "tf1"):
             found[f"growth/{face}/{name}"] = _growth(sizes, face, hyper)
     found["fit/dense"] = _epochs(
