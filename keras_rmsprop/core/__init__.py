@@ -267,7 +267,8 @@ def _squares_overflow(updates, gradients):
     # The fewest ops that tell: of many small variables they would take most of the
     # time. Half the sum of squares, or NaN, may also tell of what is only large.
     return any(
-        not float(tf.nn.l2_loss(tf.raw_ops.Pack(values=group))) < np.finfo(dtype).max / 4
+        not float(tf.nn.l2_loss(tf.raw_ops.Pack(values=group)))
+        < np.finfo(dtype).max / 4
         for (dtype, _), group in groups.items()
     )
 
