@@ -290,6 +290,23 @@ class LargeModelTest(parameterized.TestCase):
                 optimizer.apply([tf.ones_like(v) for v in kept], kept)
             self.assertEqual(made.call_count, compiled_ones)
 
+    def test_a_large_eager_step_follows_what_is_changed_between_steps(self):
+        finals = []
+        for functions_run_eagerly in (False, True):
+            tf.config.run_functions_eagerly(functions_run_eagerly)
+            self.addCleanup(tf.config.run_functions_eagerly, False)
+            variables = [tf.Variable(tf.ones((n, 1000))) for n in (1100, 2)]
+            optimizer = keras_rmsprop.RMSprop(0.1, momentum=0.9)
+            for changed in ({}, {"momentum": 0.5}, {"rho": 0.5}, {"epsilon": 1e-2}):
+                for name, value in changed.items():
+                    setattr(optimizer, name, value)
+                optimizer.apply([tf.ones_like(v) for v in variables], variables)
+            for subset in (variables[:1], variables[1:]) * 3:
+                optimizer.apply([tf.ones_like(v) for v in subset], subset)
+            finals.append([v.numpy()[:2] for v in variables])
+        for a, b in zip(*finals):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+
     @product(rows={"small": 2, "large": 1000})
     def test_a_variable_given_twice_takes_both_steps_in_order(self, rows):
         for wrap in (lambda f: f, tf.function):

@@ -30,16 +30,24 @@ __all__ = [
 ]
 
 
+# For how many sets of variables one optimizer makes a function for eager steps. One
+# is usual; steps that each leave out other variables would make them without end.
+MAXIMUM_SETS = 4
+
+
 class Workspace:
     """What an optimizer keeps from one eager step to the next, to be fast.
 
     Attributes:
+        steps: For sets of variables, by their ids, a `tf.function` that updates all,
+            or None where that does not pay.
         updates: The `_Update` of each variable, by its id.
         unread: The variables that those write to and nobody reads.
         overflowed: Whether the square of a gradient ever overflowed.
     """
 
     def __init__(self):
+        self.steps = {}
         self.updates = {}
         self.unread = {}
         self.overflowed = False
@@ -199,6 +207,8 @@ def share_reads(variable, update):
     An op that writes rows makes TensorFlow copy the variable whenever all of it is
     read, from then on, and Keras' `Embedding` reads its whole table in each step.
     Without that, a write copies first only if somebody still holds what was read.
+    (Where several threads update one table side by side, what another thread reads
+    at that moment may then change as it is looked at.)
 
     Args:
         variable: A resource variable.
@@ -225,6 +235,10 @@ def apply_all_dense(rule, variables, slots, gradients, hyper, workspace):
         hyper: `Hyperparameters`, not cast.
         workspace: `Workspace` for this rule, these variables and this `rho`.
     """
+    step = _whole_step(rule, variables, slots, workspace)
+    if step is not None:
+        step(gradients, hyper)
+        return
     updates = _updates(rule, variables, slots, hyper, workspace)
     if not workspace.overflowed and _squares_overflow(updates, gradients):
         workspace.overflowed = True
@@ -237,6 +251,28 @@ def apply_all_dense(rule, variables, slots, gradients, hyper, workspace):
             found = update.arguments(hyper.cast(update.dtype))
             arguments[update.kind] = found
         update.run(*found, gradient)
+
+
+def _whole_step(rule, variables, slots, workspace):
+    """Returns a function that takes an eager step as a graph does, or None.
+
+    To call a program from Python for each large variable costs more than a graph of
+    all variables, which does not pay for few small ones.
+    """
+    if not tf.executing_eagerly() or tf.config.functions_run_eagerly():
+        return None
+    key = tuple(map(id, variables))
+    if key in workspace.steps or len(workspace.steps) == MAXIMUM_SETS:
+        return workspace.steps.get(key)
+    workspace.steps[key] = step = None
+    if compiled.pays(rule, variables):
+
+        @tf.function(autograph=False)
+        def step(gradients, hyper):
+            apply_all_dense(rule, variables, slots, gradients, hyper, Workspace())
+
+        workspace.steps[key] = step
+    return step
 
 
 def _updates(rule, variables, slots, hyper, workspace):
