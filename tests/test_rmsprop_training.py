@@ -15,6 +15,7 @@ from absl.testing import parameterized
 from faces import combinations, slices, two_cpus
 
 import keras_rmsprop
+from keras_rmsprop import core
 from keras_rmsprop.core import compiled, kernels
 
 EXECUTION = {
@@ -290,13 +291,19 @@ class LargeModelTest(parameterized.TestCase):
                 optimizer.apply([tf.ones_like(v) for v in kept], kept)
             self.assertEqual(made.call_count, compiled_ones)
 
-    def test_a_large_eager_step_follows_what_is_changed_between_steps(self):
+    @product(
+        shapes={"large": [(1100, 1000), (2, 1000)], "many": [(3, 3)] * 5 + [(4,)] * 5},
+        centered={"plain": False, "centered": True},
+    )
+    def test_an_eager_step_in_one_call_follows_what_is_changed_between_steps(
+        self, shapes, centered
+    ):
         finals = []
         for functions_run_eagerly in (False, True):
             tf.config.run_functions_eagerly(functions_run_eagerly)
             self.addCleanup(tf.config.run_functions_eagerly, False)
-            variables = [tf.Variable(tf.ones((n, 1000))) for n in (1100, 2)]
-            optimizer = keras_rmsprop.RMSprop(0.1, momentum=0.9)
+            variables = [tf.Variable(tf.ones(shape)) for shape in shapes]
+            optimizer = keras_rmsprop.RMSprop(0.1, momentum=0.9, centered=centered)
             for changed in ({}, {"momentum": 0.5}, {"rho": 0.5}, {"epsilon": 1e-2}):
                 for name, value in changed.items():
                     setattr(optimizer, name, value)
@@ -306,6 +313,35 @@ class LargeModelTest(parameterized.TestCase):
             finals.append([v.numpy()[:2] for v in variables])
         for a, b in zip(*finals):
             np.testing.assert_allclose(a, b, rtol=1e-5)
+
+    @product(
+        case={
+            "centered": ({"centered": True}, "float32", 0.1),
+            "rho": ({"rho": 0.99}, "float32", 0.1),
+            "bfloat16": ({}, "bfloat16", 0.1),
+            "overflow": ({}, "float32", 1e30),
+        }
+    )
+    def test_many_small_variables_without_a_kernel_are_updated_in_one_call(self, case):
+        arguments, dtype, size = case
+        finals = []
+        for kind in (keras_rmsprop.RMSprop, keras.optimizers.RMSprop):
+            variables = [tf.Variable(tf.ones((2, 3), dtype)) for _ in range(9)]
+            optimizer = kind(0.1, momentum=0.9, **arguments)
+            optimizer.build(variables)
+            with mock.patch.object(
+                core, "apply_dense", wraps=core.apply_dense
+            ) as traced:
+                for step in range(4):
+                    optimizer.momentum = 0.9 - 0.1 * step
+                    gradient = tf.constant([[1.0, -2.0, 0.5]] * 2) * (size + step)
+                    gradients = [tf.cast(gradient, dtype)] * 9
+                    optimizer.apply(gradients, variables)
+            if kind is keras_rmsprop.RMSprop:
+                self.assertEqual(traced.call_count, 9)
+            finals.append([tf.cast(v, tf.float64) for v in variables])
+        tolerance = 1e-2 if dtype == "bfloat16" else 1e-5
+        np.testing.assert_allclose(*finals, rtol=tolerance, atol=tolerance)
 
     @product(rows={"small": 2, "large": 1000})
     def test_a_variable_given_twice_takes_both_steps_in_order(self, rows):

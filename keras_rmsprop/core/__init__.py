@@ -33,6 +33,9 @@ __all__ = [
 # For how many sets of variables one optimizer makes a function for eager steps. One
 # is usual; steps that each leave out other variables would make them without end.
 MAXIMUM_SETS = 4
+# From how many variables on it does so for small ones: to call it costs as much as
+# the ordinary ops of a few.
+MINIMUM_VARIABLES = 8
 
 
 class Workspace:
@@ -105,6 +108,17 @@ class Hyperparameters(NamedTuple):
             return value if value is None else tf.cast(value, dtype)
 
         return Hyperparameters(*map(scalar, self))
+
+    def as_tensors(self):
+        """Returns these as tensors, which a `tf.function` is not traced for anew."""
+        return Hyperparameters(
+            *(
+                tf.constant(value, tf.float64)
+                if isinstance(value, (int, float))
+                else value
+                for value in self
+            )
+        )
 
 
 def apply_dense(rule, variable, slots, gradient, hyper, use_locking=False):
@@ -235,15 +249,17 @@ def apply_all_dense(rule, variables, slots, gradients, hyper, workspace):
         hyper: `Hyperparameters`, not cast.
         workspace: `Workspace` for this rule, these variables and this `rho`.
     """
-    step = _whole_step(rule, variables, slots, workspace)
+    step = _whole_step(rule, variables, slots, hyper, workspace)
     if step is not None:
-        step(gradients, hyper)
+        step(gradients, hyper.as_tensors())
         return
     updates = _updates(rule, variables, slots, hyper, workspace)
     if not workspace.overflowed and _squares_overflow(updates, gradients):
         workspace.overflowed = True
         workspace.updates.clear()
-        updates = _updates(rule, variables, slots, hyper, workspace)
+        workspace.steps.clear()
+        apply_all_dense(rule, variables, slots, gradients, hyper, workspace)
+        return
     arguments = {}
     for update, gradient in zip(updates, gradients):
         found = arguments.get(update.kind)
@@ -253,19 +269,30 @@ def apply_all_dense(rule, variables, slots, gradients, hyper, workspace):
         update.run(*found, gradient)
 
 
-def _whole_step(rule, variables, slots, workspace):
+def _whole_step(rule, variables, slots, hyper, workspace):
     """Returns a function that takes an eager step as a graph does, or None.
 
-    To call a program from Python for each large variable costs more than a graph of
-    all variables, which does not pay for few small ones.
+    To call a program from Python for each large variable, or ordinary ops for each
+    small one, costs more than a graph of all variables. Kernels cost less.
     """
-    if not tf.executing_eagerly() or tf.config.functions_run_eagerly():
+    if (
+        rule.bitwise
+        or not tf.executing_eagerly()
+        or tf.config.functions_run_eagerly()
+        or tf.distribute.has_strategy()
+    ):
         return None
     key = tuple(map(id, variables))
     if key in workspace.steps or len(workspace.steps) == MAXIMUM_SETS:
         return workspace.steps.get(key)
     workspace.steps[key] = step = None
-    if compiled.pays(rule, variables):
+    if compiled.pays(rule, variables) or (
+        len(variables) >= MINIMUM_VARIABLES
+        and any(
+            _eager_kernel(rule, *held, hyper, workspace) is None
+            for held in zip(variables, slots)
+        )
+    ):
 
         @tf.function(autograph=False)
         def step(gradients, hyper):
