@@ -184,4 +184,6 @@ def _divisor(rounding, radicand, hyper):
 
 def _has_no_root(rounding, radicand, hyper):
     """Returns where nothing can be divided by; not where a gradient was NaN."""
+    if rounding.epsilon_inside:
+        return radicand <= 0
     return (radicand < 0) | (_divisor(rounding, radicand, hyper) <= 0)
