@@ -81,6 +81,8 @@ def time_in_turn(programs, effort):
                 samples.setdefault(key, []).append(seconds)
     finally:
         gc.enable()
+    for program, _ in ready.values():
+        program.release()
     figures = {}
     for name, variant in ready.keys() - failures.keys():
         figure = Figure(samples[name, variant], variant)
