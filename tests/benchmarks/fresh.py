@@ -70,9 +70,10 @@ def first_steps(problem, hyper, make, memory):
 
 def main(sizes, device, row, peer, variant):
     """Prints the figures of one variant of a peer in a row of the benchmark."""
-    import tensorflow as tf
-    from peers import PEERS, prepare
+    from peers import PEERS, prepare  # Before TensorFlow, which it has reasons for.
     from works import SIZES, rows
+
+    import tensorflow as tf  # isort: skip
 
     prepare(device)
     work = rows(SIZES[sizes])[row]

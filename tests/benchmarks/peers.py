@@ -9,17 +9,25 @@ step does with them. An eager step is handed tensors, as a tape returns them.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import importlib
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 
-import keras
-import numpy as np
-import tensorflow as tf
-from absl import logging
+if "tensorflow" not in sys.modules:
+    # PyTorch for GPUs brings Triton and loads it with its compiler. Its LLVM aborts
+    # the process where TensorFlow's has come first; the other way round they agree.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton._C.libtriton")
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from absl import logging  # noqa: E402
 
 CORES = len(os.sched_getaffinity(0))
 
