@@ -70,16 +70,14 @@ def first_steps(problem, hyper, make, memory):
 
 def main(sizes, device, row, peer, variant):
     """Prints the figures of one variant of a peer in a row of the benchmark."""
-    from peers import PEERS, prepare  # Before TensorFlow, which it has reasons for.
+    from peers import PEERS, prepare, uses_gpu
     from works import SIZES, rows
-
-    import tensorflow as tf  # isort: skip
 
     prepare(device)
     work = rows(SIZES[sizes])[row]
     PEERS[peer].missing()  # Imports it, which is no part of a step.
     make = PEERS[peer].dense["compiled"][variant]
-    memory = _STATUS.exists() and not tf.config.get_visible_devices("GPU")
+    memory = _STATUS.exists() and not uses_gpu()
     print(json.dumps(first_steps(work.problem, work.hyper, make, memory)))
 
 

@@ -154,7 +154,8 @@ def _imports(name):
     return True
 
 
-def _uses_gpu():
+def uses_gpu():
+    """Whether the programs run on a GPU."""
     return bool(tf.config.get_visible_devices("GPU"))
 
 
@@ -324,7 +325,7 @@ def _torch(problem, hyper, foreach=None, compiled=False):
 
     # Else the shapes of an earlier row would let this one be compiled for any shape.
     torch.compiler.reset()
-    device = "cuda" if _uses_gpu() else "cpu"
+    device = "cuda" if uses_gpu() else "cpu"
     placed = {"dtype": getattr(torch, problem.dtype), "device": device}
     parameters = [
         torch.nn.Parameter(torch.from_numpy(value).to(copy=True, **placed))
@@ -370,7 +371,7 @@ def _optax(problem, hyper):
     import jax.numpy as jnp
     import optax
 
-    device = jax.devices("gpu" if _uses_gpu() else "cpu")[0]
+    device = jax.devices("gpu" if uses_gpu() else "cpu")[0]
 
     def placed(arrays):
         return [jax.device_put(jnp.array(a, problem.dtype), device) for a in arrays]
@@ -519,7 +520,7 @@ def left_out(chosen):
         missing = PEERS[name].missing()
         if missing:
             reasons[name] = f"cannot be imported: {', '.join(missing)}"
-        elif _uses_gpu() and name in _OTHERS and not _OTHERS[name][1]():
+        elif uses_gpu() and name in _OTHERS and not _OTHERS[name][1]():
             reasons[name] = "installed without GPU support"
     return reasons
 
@@ -538,8 +539,8 @@ def devices(chosen):
     warnings = []
     for library, gpus in (_OTHERS[name] for name in chosen if name in _OTHERS):
         seen = gpus()
-        used[library] = seen if _uses_gpu() else []
-        if seen and not _uses_gpu():
+        used[library] = seen if uses_gpu() else []
+        if seen and not uses_gpu():
             warnings.append(
                 f"{library} sees {', '.join(seen)}, but TensorFlow uses no GPU, so "
                 "all programs run on the CPU"
