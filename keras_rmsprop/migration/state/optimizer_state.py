@@ -52,6 +52,10 @@ class OptimizerState:
         hyperparameters: Dictionary of those that the source holds as numbers, by
             the argument names of its API.
         origin: Where it was read from, for messages.
+        others: Dictionary of arrays by name: the model's variables that the source
+            holds and the optimizer keeps nothing of, such as the moving statistics of
+            a batch normalization.
+        not_read: Tuple of texts: what else the source holds and this state does not.
 
     Example:
 
@@ -72,6 +76,8 @@ class OptimizerState:
     update_rule: str | None = None
     hyperparameters: dict = dataclasses.field(default_factory=dict)
     origin: str = ""
+    others: dict = dataclasses.field(default_factory=dict)
+    not_read: tuple = ()
 
     @property
     def is_positional(self):
