@@ -22,7 +22,7 @@ class RMSprop(legacy.RMSprop):
     `keras_rmsprop.legacy.RMSprop` offers for that.
 
     Args:
-        lr: Float >= 0, the learning rate. Defaults to 0.001.
+        lr: Float, the learning rate; below 0 it ascends. Defaults to 0.001.
         rho: Float in [0, 1], discount of the mean. Defaults to 0.9.
         epsilon: Float >= 0, added for numerical stability. Defaults to 1e-8; None
             means `keras.config.epsilon()`. Half precision takes 1e-8 for zero.
