@@ -25,21 +25,29 @@ class Finding:
       line: the line, from 1; 0 where the remark is about the whole file.
       kind: one of "rewritten", "assumed", "note", "left alone", "not handled".
       message: what was done, or why nothing was.
+      cell: the cell of a notebook in which the line is, from 1; 0 elsewhere.
 
     Example:
 
     >>> Finding(3, "left alone", "a subclass").at("model.py")
     'model.py:3: left alone: a subclass'
+    >>> Finding(3, "left alone", "a subclass", cell=7).at("model.ipynb")
+    'model.ipynb:cell 7:3: left alone: a subclass'
     """
 
     line: int
     kind: str
     message: str
+    cell: int = 0
+
+    def place(self, path):
+        """Returns where it is, as `path:line`, or `path:cell number:line`."""
+        cell = f":cell {self.cell}" if self.cell else ""
+        return f"{path}{cell}:{self.line}" if self.line else f"{path}{cell}"
 
     def at(self, path):
         """Returns the finding as `path:line: kind: message`."""
-        place = f"{path}:{self.line}" if self.line else str(path)
-        return f"{place}: {self.kind}: {self.message}"
+        return f"{self.place(path)}: {self.kind}: {self.message}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +67,11 @@ class Upgrade:
     @property
     def changed(self):
         return self.code != self.before
+
+
+def not_handled(text, reason):
+    """Returns the `Upgrade` of a text that stays as it is, and why it does."""
+    return Upgrade(text, text, (Finding(0, NOT_HANDLED, reason),))
 
 
 def markdown(findings_by_path):
@@ -85,7 +98,7 @@ def markdown(findings_by_path):
     """
     by_kind = {
         kind: [
-            (f"{path}:{finding.line}" if finding.line else path, finding.message)
+            (finding.place(path), finding.message)
             for path, findings in findings_by_path.items()
             for finding in findings
             if finding.kind == kind

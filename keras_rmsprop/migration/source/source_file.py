@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 
 import libcst as cst
 from libcst import metadata
@@ -22,34 +23,39 @@ class SourceFile:
     Attributes:
       module: the `libcst.Module`.
       options: the `Options` of this upgrade.
+      nodes: all nodes, in the order of the code.
       edits: a mapping from a node to a function of the updated node.
       findings: a set of `Finding`.
       callees: the expressions that name a class in calls to be rewritten.
       needed_imports: the modules that the rewritten code must import.
     """
 
-    def __init__(self, module, options):
+    def __init__(self, module, options, program):
         wrapper = metadata.MetadataWrapper(module, unsafe_skip_copy=True)
         self.module = wrapper.module
         self.options = options
+        self.nodes, self._parents = _nodes_and_parents(module)
         self.edits = {}
         self.findings = set()
         self.callees = []
         self.needed_imports = set()
         self._scopes = wrapper.resolve(metadata.ScopeProvider)
-        self._parents = wrapper.resolve(metadata.ParentNodeProvider)
-        self._positions = wrapper.resolve(metadata.PositionProvider)
         self._contexts = wrapper.resolve(metadata.ExpressionContextProvider)
+        self._wrapper = wrapper
+        self._program = program
 
     def report(self, node, kind, message):
-        self.findings.add(findings.Finding(self.line(node), kind, message))
+        cell, line = self._program.place(self._line(node))
+        self.findings.add(findings.Finding(line, kind, message, cell))
 
     def leave(self, node, reason):
         """Records that `node` stays as it is, and why."""
         self.report(node, findings.LEFT_ALONE, reason)
 
-    def line(self, node):
-        return self._positions[node].start.line
+    def place(self, node):
+        """Returns where a node is, as a message says it."""
+        cell, line = self._program.place(self._line(node))
+        return f"cell {cell}, line {line}" if cell else f"line {line}"
 
     def width_before_arguments(self, call):
         """How far the first argument of a call is indented in its statement."""
@@ -70,6 +76,10 @@ class SourceFile:
     @property
     def scopes(self):
         return {scope for scope in self._scopes.values() if scope is not None}
+
+    def of_kind(self, *kinds):
+        """Returns the nodes of some types, in the order of the code."""
+        return [node for kind in kinds for node in self._by_kind.get(kind, ())]
 
     def code(self, node):
         return self.module.code_for_node(node)
@@ -146,11 +156,25 @@ class SourceFile:
         return [statement.value for statement in statements]
 
     @functools.cached_property
+    def _by_kind(self):
+        kinds = {}
+        for node in self.nodes:
+            kinds.setdefault(type(node), []).append(node)
+        return kinds
+
+    @functools.cached_property
+    def _positions(self):
+        return self._wrapper.resolve(metadata.PositionProvider)
+
+    def _line(self, node):
+        return self._positions[node].start.line
+
+    @functools.cached_property
     def imported_roots(self):
         """The first parts of the names of all modules that the file imports."""
         return {
             dotted(module).partition(".")[0]
-            for node in _descendants(self.module, (cst.Import, cst.ImportFrom))
+            for node in self.of_kind(cst.Import, cst.ImportFrom)
             for module in _modules_of(node)
         }
 
@@ -163,7 +187,7 @@ class SourceFile:
         """The modules of TensorFlow and Keras that the file star-imports."""
         return {
             dotted(node.module)
-            for node in _descendants(self.module, cst.ImportFrom)
+            for node in self.of_kind(cst.ImportFrom)
             if isinstance(node.names, cst.ImportStar)
             and node.module is not None
             and not node.relative
@@ -172,13 +196,14 @@ class SourceFile:
 
     @functools.cached_property
     def strings(self):
-        """The values of all string literals."""
-        return {literal(node) for node in _descendants(self.module, cst.SimpleString)}
+        """The values of all string literals, and the words of hidden lines."""
+        words = set(re.findall(r"\w+", self._program.hidden))
+        return words | {literal(node) for node in self.of_kind(cst.SimpleString)}
 
     @functools.cached_property
     def _attribute_loads(self):
         loads = {}
-        for node in _descendants(self.module, cst.Attribute):
+        for node in self.of_kind(cst.Attribute):
             if self.is_load(node):
                 loads.setdefault(dotted(node), []).append(node)
         return loads
@@ -252,10 +277,14 @@ def _modules_of(node):
     return [] if node.relative else [node.module]
 
 
-def _descendants(node, kind):
-    pending = [node]
+def _nodes_and_parents(module):
+    """Returns all nodes, outer ones first, and the parent of each."""
+    nodes, parents, pending = [], {}, [module]
     while pending:
         node = pending.pop()
-        if isinstance(node, kind):
-            yield node
-        pending.extend(node.children)
+        nodes.append(node)
+        children = node.children
+        for child in children:
+            parents[child] = node
+        pending.extend(reversed(children))
+    return nodes, parents

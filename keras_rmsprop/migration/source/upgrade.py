@@ -1,18 +1,21 @@
 """The upgrade of one piece of source code."""
 
 import ast
-import re
 import warnings
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import findings, imports, rewrites, source_file
+from keras_rmsprop.migration.source import (
+    cells,
+    findings,
+    imports,
+    rewrites,
+    source_file,
+)
+from keras_rmsprop.migration.source.mentions import mentions, refers
 from keras_rmsprop.migration.source.options import Options
 
 rewrites.load()
-
-# Without one of these there is nothing to find, and scopes are slow to compute.
-_WORTH_A_LOOK = re.compile(r"rmsprop|getattr", re.IGNORECASE)
 
 
 def upgrade_source(
@@ -58,21 +61,46 @@ update_rule="tf1")  # fast
     <BLANKLINE>
     """
     options = Options(to=to, assume=assume, accept=accept)
+    return upgrade_text(code, options, keep_imports)
+
+
+def upgrade_text(code, options, keep_imports=False):
+    """Does what `upgrade_source` does, with the options in an `Options`."""
+    if not mentions(code):
+        return findings.Upgrade(code, code)
+    program = cells.Program([code])
+    upgraded, found = upgrade_program(program, options, keep_imports)
+    if upgraded == program.code:
+        return findings.Upgrade(code, code, found)
+    return findings.Upgrade(code, program.restored(upgraded), found)
+
+
+def upgrade_program(program, options, keep_imports=False):
+    """Upgrades a `cells.Program`.
+
+    Returns:
+      The new code, with hidden lines still hidden, and a tuple of findings.
+    """
     try:
-        module = _parse(code)
-        if not _WORTH_A_LOOK.search(code):
-            return findings.Upgrade(code, code)
-        file = source_file.SourceFile(module, options)
-        file.module.visit(_Finder(file))
-        upgraded = _carry_out(file, keep_imports) if file.edits else code
+        module = _parse(program.code)
+        file = module and source_file.SourceFile(module, options, program)
+        upgraded = _upgraded(file, keep_imports) if file else program.code
+        found = file.findings if file else set()
     except _Unparsable as error:
-        line, reason = error.args
-        finding = findings.Finding(line, findings.NOT_HANDLED, reason)
-        return findings.Upgrade(code, code, (finding,))
+        upgraded, found = program.code, {_not_handled(program, *error.args)}
     except RecursionError:
-        finding = findings.Finding(0, findings.NOT_HANDLED, "it is nested too deeply")
-        return findings.Upgrade(code, code, (finding,))
-    return findings.Upgrade(code, upgraded, tuple(sorted(file.findings)))
+        found = {_not_handled(program, 0, "it is nested too deeply")}
+        upgraded = program.code
+    found |= {
+        _not_handled(program, line, "a line that is no Python 3 mentions RMSProp")
+        for line in program.unread
+    }
+    return upgraded, tuple(sorted(found, key=lambda each: (each.cell, each)))
+
+
+def _not_handled(program, line, reason):
+    cell, line = program.place(line)
+    return findings.Finding(line, findings.NOT_HANDLED, reason, cell)
 
 
 class _Unparsable(Exception):
@@ -80,11 +108,13 @@ class _Unparsable(Exception):
 
 
 def _parse(code):
+    """Returns the module, or None where code never refers to RMSProp."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Invalid escapes are the owner's affair.
             # Python's parser refuses what is nested so deeply that libcst's crashes.
-            ast.parse(code)
+            if not refers(ast.parse(code)):
+                return None
         module = cst.parse_module(code)
     except SyntaxError as error:
         raise _Unparsable(error.lineno or 0, f"no Python 3: {error.msg}") from None
@@ -97,17 +127,14 @@ def _parse(code):
     return module
 
 
-class _Finder(cst.CSTVisitor):
-    """Shows every node to the rewrites that handle its type."""
-
-    def __init__(self, file):
-        super().__init__()
-        self._file = file
-
-    def on_visit(self, node):
+def _upgraded(file, keep_imports):
+    for node in file.nodes:
         for handler in rewrites.handlers_of(type(node)):
-            handler(node, self._file)
-        return True
+            handler(node, file)
+    if not file.edits:
+        return file.module.code
+    updated = file.module.visit(_Editor(file.edits))
+    return imports.update(file, updated, keep_imports).code
 
 
 class _Editor(cst.CSTTransformer):
@@ -120,8 +147,3 @@ class _Editor(cst.CSTTransformer):
     def on_leave(self, original_node, updated_node):
         edit = self._edits.get(original_node)
         return edit(updated_node) if edit else updated_node
-
-
-def _carry_out(file, keep_imports):
-    updated = file.module.visit(_Editor(file.edits))
-    return imports.update(file, updated, keep_imports).code

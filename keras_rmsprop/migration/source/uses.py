@@ -126,7 +126,7 @@ def _describe(file, value):
         what = "is returned"
     else:
         what = "goes where its use cannot be followed"
-    return f"the optimizer {what} in line {file.line(value)}"
+    return f"the optimizer {what} in {file.place(value)}"
 
 
 def _callee(file, argument):

@@ -636,6 +636,7 @@ class StaysTest(parameterized.TestCase):
             "import tensorflow as tf\n"
             "from tensorflow.keras.optimizers import schedules\n"
             f"def f(other, **kwargs):\n    {body}\n"
+            "# Such as RMSProp.\n"
         )
         upgrade = upgrade_source(code)
         self.assertEqual(upgrade.code, code)
@@ -711,6 +712,7 @@ class ReportsTest(parameterized.TestCase):
         ("x" + "[0]" * 900, 0),
     )
     def test_what_cannot_be_parsed_is_reported_and_stays(self, code, line):
+        code += "\nRMSprop\n"
         upgrade = upgrade_source(code)
         self.assertEqual(upgrade.code, code)
         [finding] = upgrade.findings
