@@ -136,14 +136,94 @@ class SourceFile:
           A list of nodes; for an attribute, all in this file that are written
           the same.
         """
-        if isinstance(target, cst.Name):
-            scope = self.scope(target) or self.scope(self.module)
-            return [
-                root(access.node)
-                for assignment in scope[target.value]
-                for access in assignment.references
-            ]
-        return self._attribute_loads.get(dotted(target), [])
+        if not isinstance(target, cst.Name):
+            return self._attribute_loads.get(dotted(target), [])
+        scope = self.scope(target) or self.scope(self.module)
+        loads = [
+            root(access.node)
+            for assignment in scope[target.value]
+            for access in assignment.references
+        ]
+        loads = sorted(set(loads), key=self._order.__getitem__)
+        return [load for load in loads if self._reaches(target, load, scope)]
+
+    def _reaches(self, target, load, scope):
+        """Whether a name still has the value of one assignment where it is read."""
+        others = [
+            node
+            for node in self._bound_in(scope, target.value)
+            if node is not target and node not in self.ancestors(target)
+        ]
+        if not others or self.scope(load) is not scope:
+            return True
+        order = self._order
+        if order[target] > order[load]:
+            # It is read later where both stand in one loop.
+            return any(
+                isinstance(node, (cst.For, cst.While))
+                and node in self.ancestors(target)
+                for node in self.ancestors(load)
+            )
+        around = set(self.ancestors(load))
+        return not any(
+            self._block(node) in around
+            for node in others
+            if order[target] < order[node] < order[load]
+            # `opt = wrap(opt)` reads what was before.
+            and not any(
+                isinstance(above, cst.Assign) and above in around
+                for above in self.ancestors(node)
+            )
+        )
+
+    def _block(self, node):
+        """The suite or module in which the statement around a node stands."""
+        while not isinstance(self.parent(node), (cst.BaseSuite, cst.Module)):
+            node = self.parent(node)
+        return self.parent(node)
+
+    def bindings_of(self, name):
+        """Returns the nodes that bind what a name reads, where this file does."""
+        scope = self.scope(name)
+        return [] if scope is None else self._bound_in(scope, name.value)
+
+    def _bound_in(self, scope, name):
+        return [each.node for each in scope[name] if _is_local(each)]
+
+    def definitions(self, name, kind):
+        """Returns the functions or classes of this file that a name may mean."""
+        if not isinstance(name, cst.Name):
+            return []
+        found = self.bindings_of(name)
+        return found if all(isinstance(each, kind) for each in found) else []
+
+    def is_global(self, target):
+        """Whether a name is one of the module."""
+        scope = self.scope(target)
+        return scope is None or isinstance(scope, metadata.GlobalScope)
+
+    def ancestors(self, node):
+        """Yields what a node stands in, inner ones first."""
+        for _, parent in self.steps_up(node):
+            yield parent
+
+    def steps_up(self, node):
+        """Yields pairs of a node and its parent, up to the module."""
+        while (parent := self.parent(node)) is not None:
+            yield node, parent
+            node = parent
+
+    def function_around(self, node):
+        """Returns the function that a node is in, or None."""
+        for parent in self.ancestors(node):
+            if isinstance(parent, cst.Lambda):
+                return None
+            if isinstance(parent, cst.FunctionDef):
+                return parent
+        return None
+
+    def is_method(self, function):
+        return isinstance(self.parent(self.parent(function)), cst.ClassDef)
 
     def values_of(self, name):
         """Returns the expressions assigned to what a name reads, where seen."""
@@ -154,6 +234,10 @@ class SourceFile:
             and isinstance(self.parent(assignment.node), cst.AssignTarget)
         ]
         return [statement.value for statement in statements]
+
+    @functools.cached_property
+    def _order(self):
+        return {node: index for index, node in enumerate(self.nodes)}
 
     @functools.cached_property
     def _by_kind(self):

@@ -33,11 +33,12 @@ class SpellingsTest(parameterized.TestCase):
         ("import tensorflow.compat.v1.train as t", "t.RMSPropOptimizer"),
     )
     def test_tf1_is_found_and_its_module_stays_imported(self, line, name):
-        upgrade = upgrade_source(f"{line}\nopt = {name}(0.1)\n")
+        upgrade = upgrade_source(f"{line}\nopt = {name}(0.1)\nmodel.compile(opt)\n")
         self.assertEqual(
             upgrade.code,
             f"{line}\nimport keras_rmsprop\n"
-            f"opt = keras_rmsprop.RMSprop(learning_rate=0.1, epsilon=1e-10, {_TF1})\n",
+            f"opt = keras_rmsprop.RMSprop(learning_rate=0.1, epsilon=1e-10, {_TF1})\n"
+            "model.compile(opt)\n",
         )
 
     @parameterized.parameters(
@@ -50,11 +51,12 @@ class SpellingsTest(parameterized.TestCase):
         ("from tensorflow.python.training import rmsprop", "rmsprop.RMSPropOptimizer"),
     )
     def test_tf1_is_found_and_its_import_makes_room(self, line, name):
-        upgrade = upgrade_source(f"{line}\nopt = {name}(0.1)\n")
+        upgrade = upgrade_source(f"{line}\nopt = {name}(0.1)\nmodel.compile(opt)\n")
         self.assertEqual(
             upgrade.code,
             "import keras_rmsprop\n"
-            f"opt = keras_rmsprop.RMSprop(learning_rate=0.1, epsilon=1e-10, {_TF1})\n",
+            f"opt = keras_rmsprop.RMSprop(learning_rate=0.1, epsilon=1e-10, {_TF1})\n"
+            "model.compile(opt)\n",
         )
 
     @parameterized.parameters(
@@ -117,6 +119,7 @@ class SpellingsTest(parameterized.TestCase):
             except ImportError:
                 import tensorflow as tf
             opt = tf.train.RMSPropOptimizer(0.1)
+            model.compile(opt)
             """)
         self.assertIn("opt = keras_rmsprop.RMSprop(", upgrade_source(before).code)
 
@@ -140,10 +143,10 @@ class ArgumentsTest(parameterized.TestCase):
         ("0.1,", f"learning_rate=0.1, epsilon=1e-10, {_TF1},"),
     )
     def test_tf1_to_keras_rmsprop(self, before, after):
-        code = "import tensorflow as tf\nopt = {}({})\n"
-        upgrade = upgrade_source(code.format("tf.train.RMSPropOptimizer", before))
+        code = f"import tensorflow as tf\nx = tf.train.RMSPropOptimizer({before})\n"
+        upgrade = upgrade_source(f"{code}model.compile(x)\n")
         self.assertEqual(
-            upgrade.code.splitlines()[-1], f"opt = keras_rmsprop.RMSprop({after})"
+            upgrade.code.splitlines()[-2], f"x = keras_rmsprop.RMSprop({after})"
         )
 
     @parameterized.parameters(
@@ -265,9 +268,9 @@ class ArgumentsTest(parameterized.TestCase):
         ),
     )
     def test_stock_keras_takes_what_the_user_gives_up(self, before, after):
-        code = f"import tensorflow as tf\nopt = {before}\n"
+        code = f"import tensorflow as tf\nopt = {before}\nmodel.compile(opt)\n"
         upgrade = upgrade_source(code, to="keras", accept=_ALL)
-        self.assertEqual(upgrade.code.splitlines()[-1], f"opt = {after}")
+        self.assertEqual(upgrade.code.splitlines()[-2], f"opt = {after}")
 
     @parameterized.parameters(
         ("tf.train.RMSPropOptimizer(0.1)", ["initial-accumulator", "sparse-gradients"]),
@@ -281,7 +284,7 @@ class ArgumentsTest(parameterized.TestCase):
         ),
     )
     def test_stock_keras_is_refused_where_numerics_would_change(self, call, causes):
-        code = f"import tensorflow as tf\nopt = {call}\n"
+        code = f"import tensorflow as tf\nopt = {call}\nmodel.compile(opt)\n"
         upgrade = upgrade_source(code, to="keras")
         self.assertFalse(upgrade.changed)
         [reason] = _reasons(upgrade)
@@ -388,6 +391,7 @@ class LayoutTest(parameterized.TestCase):
                 0.1,
                 use_locking=False,  # never
             )
+            model.compile(opt)
             """,
             """
             import tensorflow as tf
@@ -398,6 +402,7 @@ class LayoutTest(parameterized.TestCase):
                 epsilon=1e-10,
                 update_rule="tf1",
             )
+            model.compile(opt)
             """,
         ),
     )
@@ -669,7 +674,12 @@ class TF1UsesTest(parameterized.TestCase):
         "model.compile(opt, 'mse')",
         "model.compile(loss='mse', optimizer=opt)",
         "opt.apply_gradients(zip(gradients, variables))",
-        "pass",
+        "other = opt\nmodel.compile(other)",
+        "model.compile(opt if x else None)",
+        "model.compile(x or opt)",
+        "def f(o): model.compile(o)\nf(opt)",
+        "def f():\n  def g(): return opt\n  model.compile(g())",
+        "if (o := opt): model.compile(o)",
     )
     def test_uses_that_both_apis_share_are_no_obstacle(self, use):
         code = f"import tensorflow as tf\nopt = tf.train.RMSPropOptimizer(0.1)\n{use}\n"
@@ -688,6 +698,165 @@ class TF1UsesTest(parameterized.TestCase):
             "opt = compat_v1.train.RMSPropOptimizer(0.1)\n",
             upgrade_source(code, to="compat").code,
         )
+
+
+class UnreadTest(parameterized.TestCase):
+    """TF1 optimizers that other code may use, in whatever way."""
+
+    @parameterized.parameters(
+        ("opt = {}", "`opt`, which this file never reads"),
+        (
+            "class A:\n  def __init__(self):\n    self.opt = {}",
+            "`self.opt`, which this file never reads",
+        ),
+        (
+            "class A(Base):\n  def f(self): self.o = {}\n  def g(self): print(self.o)",
+            "`self.o`, whose class has the base `Base`",
+        ),
+        ("def make(): return {}\nmake().minimize(loss)", "`.minimize`"),
+        ("def use(o): o.minimize(loss)\nuse({})", "`.minimize`"),
+        ("g, d = {}, 1\ng.minimize(loss)", "`.minimize`"),
+        ("if (o := {}): o.minimize(loss)", "`.minimize`"),
+    )
+    def test_stay_and_say_so(self, code, reason):
+        code = code.format("tf.train.RMSPropOptimizer(0.1)")
+        code = f"import tensorflow as tf\n{code}\n"
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        [finding] = _reasons(upgrade)
+        self.assertIn(reason, finding.message)
+        self.assertTrue(upgrade_source(code, to="compat").changed)
+
+    @parameterized.parameters(
+        "def f():\n  opt = {}",
+        "{}",
+        "class A:\n  def f(self):\n    self.o = {}\n    m.compile(self.o)",
+        "class B: pass\nclass A(B):\n  def f(s):\n    s.o = {}\n    m.compile(s.o)",
+    )
+    def test_is_not_said_of_what_only_this_file_can_read(self, code):
+        code = code.format("tf.train.RMSPropOptimizer(0.1)")
+        self.assertTrue(upgrade_source(f"import tensorflow as tf\n{code}\n").changed)
+
+    def test_compile_takes_no_tf1_optimizer_so_compat_refuses(self):
+        code = (
+            "import tensorflow as tf\n"
+            "model.compile(optimizer=tf.train.RMSPropOptimizer(0.1))\n"
+        )
+        upgrade = upgrade_source(code, to="compat")
+        self.assertEqual(upgrade.code, code)
+        [finding] = _reasons(upgrade)
+        self.assertIn("the default target", finding.message)
+        self.assertTrue(upgrade_source(code).changed)
+
+
+class SharingTest(parameterized.TestCase):
+    """A Keras 3 optimizer serves one model; OptimizerV2's served any number."""
+
+    @parameterized.parameters(
+        ("opt = {}", "critic.compile(opt)", "combined.compile(opt)"),
+        ("opt = {}", "critic.compile(opt)", "build(opt)"),
+        ("opt = {}", "for m in models: m.compile(opt)"),
+        ("opt = {}", "for i in x:\n  m = build()\n  m.compile(opt)"),
+        ("opt = {}", "for i in x: build().compile(opt)"),
+        ("opt = {}", "[m.compile(opt) for m in models]"),
+        ("opt = {}", "def f():\n  m = b()\n  m.compile(opt)", "f()", "f()"),
+        ("opt = {}", "def f():\n  m = b()\n  m.compile(opt)", "for i in x: f()"),
+        ("opt = {}", "def f():\n  m = b()\n  m.compile(opt)", "Classifier(f)"),
+        ("opt = {}", "def f(m, o): m.compile(o)", "f(a, opt)", "f(b, opt)"),
+        ("opts = [{}, {}]", "for m, o in zip(ms, opts): m.compile(o)"),
+        ("opts = dict(a={})", "grid = {{'optimizer': opts}}", "x = {{'o': {}}}"),
+        (
+            "class A:",
+            "  def f(self):\n    self.o = {}\n    self.a.compile(self.o)",
+            "  def g(self): self.b.compile(self.o)",
+        ),
+        (
+            "opt = {}",
+            "opt.apply_gradients(zip(g, a.trainable_variables))",
+            "opt.apply_gradients(zip(h, b.trainable_variables))",
+        ),
+        ("opt = {}", "a.compile(opt)", "opt.apply_gradients(zip(h, b.weights))"),
+        (
+            "opt = {}",
+            "for m in models: opt.apply_gradients(zip(g, m.trainable_variables))",
+        ),
+    )
+    def test_one_for_several_models_stays_and_says_so(self, *lines):
+        code = (
+            "import keras\n"
+            + "\n".join(lines).format(*["keras.optimizers.RMSprop(lr=0.1)"] * 2)
+            + "\n"
+        )
+        for to in ("keras-rmsprop", "keras"):
+            upgrade = upgrade_source(code, to=to, accept=_ALL)
+            reasons = _reasons(upgrade)
+            self.assertNotEmpty(reasons)
+            for finding in reasons:
+                self.assertIn("serves a single model: construct one", finding.message)
+        self.assertTrue(upgrade_source(code, to="compat").changed)
+
+    @parameterized.parameters(
+        ("opt = {}", "a.compile(opt)", "opt = {}", "b.compile(opt)"),
+        ("opt = {}", "if x: a.compile(opt)", "else: b.compile(opt)"),
+        ("for i in x:", "  opt = {}", "  m = build()", "  m.compile(opt)"),
+        ("def f():", "  opt = {}", "  m = b()", "  m.compile(opt)", "f()", "f()"),
+        ("opt = {}", "def f():", "  m = b()", "  m.compile(opt)", "m = f()"),
+        ("def f(o):", "  m = b()", "  m.compile(o)", "f({})", "f({})"),
+        (
+            "opt = {}",
+            "for x in data:",
+            "  v = m.trainable_variables",
+            "  opt.apply_gradients(zip(g, v))",
+        ),
+        ("opt = {}", "m.compile(opt)", "opt.apply_gradients(zip(g, m.weights))"),
+        ("def f(m, o): o.apply_gradients(zip(g, m.weights))", "o = {}")
+        + ("f(a, o)", "f(m=a, o=o)"),
+        ("opt = {}", "m.compile(opt)", "tf.train.Checkpoint(optimizer=opt, model=m)"),
+        ("opt = {}", "m.compile(opt)", "print(opt)", "opt.learning_rate = 2"),
+    )
+    def test_one_for_each_model_is_rewritten(self, *lines):
+        code = (
+            "import keras\n"
+            + "\n".join(lines).format(*["keras.optimizers.RMSprop(lr=0.1)"] * 2)
+            + "\n"
+        )
+        upgrade = upgrade_source(code)
+        self.assertEmpty(_reasons(upgrade))
+        self.assertNotIn("keras.optimizers", upgrade.code)
+
+
+class LegacyUsesTest(parameterized.TestCase):
+    @parameterized.parameters(
+        "opt = hvd.DistributedOptimizer({})",
+        "opt = {}\nopt = mixed.LossScaleOptimizer(opt)",
+        "def make(): return {}\nmake().minimize(loss)",
+        "g, d = {}, {}\ng.minimize(loss); d.minimize(loss)",
+        "if (o := {}): o.variables()",
+        "o = {}\no._set_hyper('rho', 1)",
+        "o = {}\no.apply_gradients(p, experimental_aggregate_gradients=False)",
+    )
+    def test_the_api_of_optimizer_v2_needs_compat(self, code):
+        code = code.format(*["keras.optimizers.legacy.RMSprop(0.1)"] * 2)
+        code = f"import keras\n{code}\n"
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        for finding in _reasons(upgrade):
+            self.assertIn("only `--to compat` keeps that", finding.message)
+        self.assertNotEmpty(_reasons(upgrade))
+        self.assertTrue(upgrade_source(code, to="compat").changed)
+
+    def test_get_updates_of_keras_1_is_reported_for_every_target(self):
+        code = (
+            "import keras\nopt = keras.optimizers.RMSprop(lr=0.1)\n"
+            "updates = opt.get_updates(params, constraints, loss)\n"
+        )
+        for options in ({}, {"to": "compat"}, {"to": "compat", "assume": "tf1.4"}):
+            upgrade = upgrade_source(code, **options)
+            self.assertEqual(upgrade.code, code)
+            [finding] = _reasons(upgrade)
+            self.assertIn("`get_updates(loss, params)`", finding.message)
+        code = code.replace("params, constraints, loss", "loss, params")
+        self.assertTrue(upgrade_source(code, to="compat").changed)
 
 
 class ReportsTest(parameterized.TestCase):
