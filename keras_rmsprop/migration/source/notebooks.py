@@ -74,9 +74,12 @@ class _Source:
         raw = [json_text[start:end] for start, end in spans]
         begin = json_text[self._start : spans[0][0]]
         end = json_text[spans[-1][1] : self._end]
-        between = "," + begin[1:]
         if len(spans) > 1:
             between = json_text[spans[0][1] : spans[1][0]]
+        elif "\n" in begin:
+            between = "," + begin[1:]
+        else:
+            between = ", " if '", "' in json_text else ","
         kept = difflib.SequenceMatcher(None, old, new, autojunk=False)
         encoded = [_encode(line, ascii_only) for line in new]
         for block in kept.get_matching_blocks():
