@@ -10,7 +10,7 @@ import os
 import tokenize
 
 from keras_rmsprop.migration.files import replacing
-from keras_rmsprop.migration.source import findings
+from keras_rmsprop.migration.source import evidence, findings
 from keras_rmsprop.migration.source.cells import lines_of
 from keras_rmsprop.migration.source.mentions import mentions
 from keras_rmsprop.migration.source.notebooks import upgrade_notebook
@@ -84,7 +84,9 @@ def upgrade_paths(paths, progress=None, **options):
       OSError: a path does not exist or cannot be read; before anything is yielded.
     """
     options = Options(**options)
-    files = list(_distinct(file for path in paths for file in _files(os.fspath(path))))
+    files = list(
+        _distinct((file, path) for path in paths for file in _files(os.fspath(path)))
+    )
     upgrade_file = functools.partial(_upgrade_file, options=options)
     with contextlib.ExitStack() as stack:
         if len(files) > _MANY:
@@ -101,13 +103,14 @@ def upgrade_paths(paths, progress=None, **options):
 
 def _distinct(files):
     seen = set()
-    for file in files:
+    for file, given in files:
         real = os.path.realpath(file)
         if real not in seen:
             seen.add(real)
             if not os.access(file, os.R_OK):
                 raise PermissionError(f"{file!r} is not readable.")
-            yield file
+            top = given if os.path.isdir(given) else os.path.dirname(file)
+            yield file, top
 
 
 def _files(path):
@@ -146,12 +149,22 @@ def _is_plain(file):
     return os.path.isfile(file) and not os.path.islink(file)
 
 
-def _upgrade_file(path, options):
-    """Returns a `FileUpgrade`, or None for a file that does not mention RMSProp."""
+def _upgrade_file(found, options):
+    """Returns a `FileUpgrade`, or None for a file that does not mention RMSProp.
+
+    Args:
+      found: the file, and the directory above which nothing is of interest.
+      options: an `Options`.
+    """
+    path, top = found
     with open(path, "rb") as file:
         data = file.read()
     if not mentions(data):
         return None
+    pinned = evidence.nearby(path, top)
+    if pinned:
+        assume, because = pinned
+        options = dataclasses.replace(options, assume=assume, because=because)
     is_notebook = path.endswith(".ipynb")
     try:
         encoding = "utf-8"

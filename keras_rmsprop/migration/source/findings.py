@@ -15,6 +15,8 @@ _TITLES = {
     LEFT_ALONE: "Left alone: decide by hand",
     NOT_HANDLED: "Files not handled",
 }
+# So many places are listed where one line speaks of more.
+_LISTED = 5
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -67,6 +69,40 @@ class Upgrade:
     @property
     def changed(self):
         return self.code != self.before
+
+
+def summed_up(found):
+    """Returns findings in order, those as one that assume or note the same.
+
+    Args:
+      found: `Finding`s of one file.
+
+    Returns:
+      A tuple of `Finding`.
+
+    Example:
+
+    >>> for each in summed_up([Finding(line, NOTE, "so") for line in range(1, 9)]):
+    ...     print(each.at("a.py"))
+    a.py:1: note: so (7 more: lines 2, 3, 4, 5, 6, ...)
+    """
+    result, alike = [], {}
+    for finding in sorted(found, key=lambda each: (each.cell, each)):
+        if finding.kind in (ASSUMED, NOTE):
+            alike.setdefault((finding.kind, finding.message), []).append(finding)
+        else:
+            result.append(finding)
+    for first, *others in alike.values():
+        if others:
+            places = [
+                f"{each.cell}:{each.line}"[2 * (not each.cell) :] for each in others
+            ]
+            what = "cells" if first.cell else "lines"
+            listed = ", ".join([*places[:_LISTED], *["..."] * (len(places) > _LISTED)])
+            message = f"{first.message} ({len(others)} more: {what} {listed})"
+            first = dataclasses.replace(first, message=message)
+        result.append(first)
+    return tuple(sorted(result, key=lambda each: (each.cell, each)))
 
 
 def not_handled(text, reason):

@@ -27,7 +27,8 @@ class SourceFile:
       edits: a mapping from a node to a function of the updated node.
       findings: a set of `Finding`.
       callees: the expressions that name a class in calls to be rewritten.
-      needed_imports: the modules that the rewritten code must import.
+      needed_imports: the modules that the rewritten code must import, each with the
+        lines after which it will be, None for the top of the file.
     """
 
     def __init__(self, module, options, program):
@@ -38,7 +39,7 @@ class SourceFile:
         self.edits = {}
         self.findings = set()
         self.callees = []
-        self.needed_imports = set()
+        self.needed_imports = {}
         self._scopes = wrapper.resolve(metadata.ScopeProvider)
         self._contexts = wrapper.resolve(metadata.ExpressionContextProvider)
         self._wrapper = wrapper
@@ -81,6 +82,11 @@ class SourceFile:
         """Returns the nodes of some types, in the order of the code."""
         return [node for kind in kinds for node in self._by_kind.get(kind, ())]
 
+    def names_in(self, node):
+        """Returns all names that occur below a node, as a set."""
+        nodes, _ = _nodes_and_parents(node)
+        return {each.value for each in nodes if isinstance(each, cst.Name)}
+
     def code(self, node):
         return self.module.code_for_node(node)
 
@@ -118,6 +124,10 @@ class SourceFile:
         Raises:
           Undecided: the name is bound to different things on different paths.
         """
+        if not isinstance(node, (cst.Name, cst.Attribute)) or not self.may_be_class(
+            node
+        ):
+            return None
         eras = {names.era_of(name) for name in self.qualified(node)}
         if len(eras) > 1:
             raise Undecided(
@@ -213,11 +223,29 @@ class SourceFile:
             yield node, parent
             node = parent
 
+    def statement(self, node):
+        """Returns the smallest statement around a node."""
+        while not isinstance(node, (cst.BaseSmallStatement, cst.BaseStatement)):
+            node = self.parent(node)
+        return node
+
+    def may_be_class(self, node):
+        """Whether the last part of a name could be that of an RMSProp class."""
+        last = node.attr.value if isinstance(node, cst.Attribute) else node.value
+        return last in self._class_names
+
+    @functools.cached_property
+    def _class_names(self):
+        renamed = {
+            alias.evaluated_alias
+            for alias in self.of_kind(cst.ImportAlias)
+            if alias.evaluated_name.split(".")[-1] in names.CLASS_NAMES
+        }
+        return names.CLASS_NAMES | renamed
+
     def function_around(self, node):
         """Returns the function that a node is in, or None."""
         for parent in self.ancestors(node):
-            if isinstance(parent, cst.Lambda):
-                return None
             if isinstance(parent, cst.FunctionDef):
                 return parent
         return None
@@ -253,14 +281,28 @@ class SourceFile:
     def _line(self, node):
         return self._positions[node].start.line
 
+    @property
+    def imports(self):
+        """All `import` and `from` nodes."""
+        return self.of_kind(cst.Import, cst.ImportFrom)
+
+    def imports_of(self, name):
+        """Returns the `import` and `from` nodes that bind a name."""
+        scope = self.scope(name)
+        return [
+            each.node
+            for each in (scope[name.value] if scope is not None else ())
+            if isinstance(each, metadata.ImportAssignment)
+        ]
+
+    def roots_of(self, node):
+        """Returns the first parts of the modules that an import names."""
+        return {dotted(module).partition(".")[0] for module in _modules_of(node)}
+
     @functools.cached_property
     def imported_roots(self):
         """The first parts of the names of all modules that the file imports."""
-        return {
-            dotted(module).partition(".")[0]
-            for node in self.of_kind(cst.Import, cst.ImportFrom)
-            for module in _modules_of(node)
-        }
+        return set().union(*map(self.roots_of, self.imports))
 
     @property
     def imports_keras(self):
@@ -314,7 +356,7 @@ class SourceFile:
         statement = self.parent(target)
         if not isinstance(target, cst.AssignTarget) or len(statement.targets) > 1:
             return set()
-        return self._qualified(statement.value, seen) & names.NAMESPACES
+        return set(filter(names.is_namespace, self._qualified(statement.value, seen)))
 
 
 def dotted(node):

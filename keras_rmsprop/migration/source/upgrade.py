@@ -32,7 +32,8 @@ def upgrade_source(
         numerics of what it replaces; "keras" is stock Keras 3, where the numerics
         are the same; "compat" is the same API as before, from this library.
       assume: what a spelling meant that several versions share, such as
-        `tf.keras.optimizers.RMSprop(0.01)`: "tf1.4", "tf2.10" or "keras3".
+        `tf.keras.optimizers.RMSprop(0.01)`: "tf1.4", "tf2.10",
+        "keras2" or "keras3". What the code itself shows comes before it.
       accept: differences in the numerics that `to="keras"` may make, out of
         "initial-accumulator", "epsilon-placement" and "sparse-gradients".
       keep_imports: whether to keep imports that are unused afterwards, for files
@@ -95,7 +96,7 @@ def upgrade_program(program, options, keep_imports=False):
         _not_handled(program, line, "a line that is no Python 3 mentions RMSProp")
         for line in program.unread
     }
-    return upgraded, tuple(sorted(found, key=lambda each: (each.cell, each)))
+    return upgraded, findings.summed_up(found)
 
 
 def _not_handled(program, line, reason):
@@ -133,6 +134,7 @@ def _upgraded(file, keep_imports):
             handler(node, file)
     if not file.edits:
         return file.module.code
+    imports.plan_lazy(file)
     updated = file.module.visit(_Editor(file.edits))
     return imports.update(file, updated, keep_imports).code
 

@@ -10,6 +10,8 @@ from keras_rmsprop.migration.source import upgrade_source
 _ALL = ("initial-accumulator", "epsilon-placement", "sparse-gradients")
 _TF1 = 'update_rule="tf1"'
 _LEGACY = 'update_rule="legacy", sparse_updates="dense"'
+_KERAS2 = 'update_rule="keras2", sparse_updates="dense"'
+_HALF = "learning_rate=0.1, rho=.9"
 
 
 def _code(text):
@@ -101,6 +103,40 @@ class SpellingsTest(parameterized.TestCase):
             upgrade.code,
             "import keras_rmsprop\n"
             f"opt = keras_rmsprop.RMSprop(learning_rate=0.1, {_LEGACY})\n",
+        )
+
+    @parameterized.parameters(
+        ("import keras", "keras.optimizers.rmsprop_v2.RMSprop", _LEGACY),
+        ("import keras", "keras.api._v2.keras.optimizers.legacy.RMSprop", _LEGACY),
+        ("import keras", "keras.src.optimizers.legacy.rmsprop.RMSprop", _LEGACY),
+        ("import tensorflow_core as tf", "tf.keras.optimizers.RMSprop", _LEGACY),
+        (
+            "import tensorflow as tf",
+            "tf.contrib.keras.optimizers.RMSprop",
+            f"epsilon=1e-08, {_LEGACY}",
+        ),
+        (
+            "import keras",
+            "keras._tf_keras.keras.optimizers.RMSprop",
+            'sparse_updates="dense"',
+        ),
+        (
+            "import keras",
+            "keras.src.optimizers.rmsprop.RMSprop",
+            'sparse_updates="dense"',
+        ),
+        ("import keras", "keras.api.optimizers.RMSprop", 'sparse_updates="dense"'),
+        (
+            "import tensorflow as tf",
+            "tf.keras.optimizers.experimental.RMSprop",
+            'update_rule="keras2", sparse_updates="dense"',
+        ),
+    )
+    def test_modules_by_their_other_names_are_known(self, line, name, added):
+        upgrade = upgrade_source(f"{line}\nopt = {name}(0.1)\n")
+        self.assertEqual(
+            upgrade.code.splitlines()[-1],
+            f"opt = keras_rmsprop.RMSprop(learning_rate=0.1, {added})",
         )
 
     def test_modules_bound_to_another_name_are_followed(self):
@@ -197,7 +233,22 @@ class ArgumentsTest(parameterized.TestCase):
     @parameterized.parameters(
         ("0.1", "tf2.10", f"learning_rate=0.1, {_LEGACY}"),
         ("0.1", "keras3", 'learning_rate=0.1, sparse_updates="dense"'),
+        ("0.1", "keras2", f"learning_rate=0.1, {_KERAS2}"),
+        ("lr=0.1", "keras2", f"learning_rate=0.1, {_LEGACY}"),
         ("lr=0.1", "keras3", f"learning_rate=0.1, {_LEGACY}"),
+        ("0.1, use_ema=True", "keras2", f"learning_rate=0.1, use_ema=True, {_KERAS2}"),
+        ("0.1, jit_compile=False", "tf2.10", f"learning_rate=0.1, {_KERAS2}"),
+        (
+            "0.1, loss_scale_factor=2",
+            "keras2",
+            'learning_rate=0.1, loss_scale_factor=2, sparse_updates="dense"',
+        ),
+        ("0.1, .9, None, 0.", "tf2.10", f"{_HALF}, epsilon=1e-07, {_LEGACY}"),
+        (
+            "lr=0.1, rho=.9, epsilon=None",
+            "tf2.10",
+            f"{_HALF}, epsilon=1e-07, {_LEGACY}",
+        ),
         (
             "0.1, weight_decay=1e-4",
             "tf2.10",
@@ -448,10 +499,9 @@ class LayoutTest(parameterized.TestCase):
             """
             \"\"\"Doc.\"\"\"
 
-            import keras_rmsprop
-
             def f():
                 from keras.optimizers import RMSprop
+                import keras_rmsprop
                 return keras_rmsprop.RMSprop(learning_rate=0.1, {})
             """,
         ),
@@ -698,6 +748,206 @@ class TF1UsesTest(parameterized.TestCase):
             "opt = compat_v1.train.RMSPropOptimizer(0.1)\n",
             upgrade_source(code, to="compat").code,
         )
+
+
+class EvidenceTest(parameterized.TestCase):
+    """What the file shows of its time comes before what is assumed."""
+
+    @parameterized.parameters(
+        ("model.fit(x, nb_epoch=3)", "tf1.4", "`nb_epoch` in line 4"),
+        ("model.predict_classes(x)", "tf2.10", "`predict_classes` in line 4"),
+        ("from keras.layers.core import Dense", "tf2.10", "`keras.layers.core.Dense`"),
+        ("import tensorflow as tf\ntf.placeholder(x)", "tf2.10", "`tf.placeholder`"),
+        ("from keras import ops", "keras3", "`keras.ops` in line 4"),
+        (
+            "import os\nos.environ['KERAS_BACKEND'] = 'jax'",
+            "keras3",
+            '`KERAS_BACKEND="jax"`',
+        ),
+        (
+            "os.environ['KERAS_BACKEND'] = 'theano'",
+            "tf2.10",
+            '`KERAS_BACKEND="theano"`',
+        ),
+    )
+    def test_decides(self, line, era, why):
+        code = f"import keras\nopt = keras.optimizers.RMSprop(0.1)\n\n{line}\n"
+        plain = code.replace(line, "pass")
+        for assume in ("tf1.4", "tf2.10", "keras3"):
+            upgrade = upgrade_source(code, assume=assume)
+            self.assertEqual(
+                upgrade.code.replace(line, "pass"),
+                upgrade_source(plain, assume=era).code,
+            )
+            [finding] = _reasons(upgrade, "assumed")
+            self.assertIn(f", because of {why}", finding.message)
+
+    @parameterized.parameters(
+        "tf.compat.v1.placeholder(x)", "other.placeholder(x)", "from mine import ops"
+    )
+    def test_is_not_seen_where_it_is_none(self, line):
+        code = (
+            "import keras\nimport tensorflow as tf\n"
+            f"opt = keras.optimizers.RMSprop(0.1)\n{line}\n"
+        )
+        [finding] = _reasons(upgrade_source(code), "assumed")
+        self.assertNotIn("because of", finding.message)
+
+    def test_equal_assumptions_are_said_once(self):
+        code = "import keras\n" + "keras.optimizers.RMSprop(0.1)\n" * 8
+        [finding] = _reasons(upgrade_source(code), "assumed")
+        self.assertEqual(finding.line, 2)
+        self.assertEndsWith(finding.message, "(7 more: lines 3, 4, 5, 6, 7, ...)")
+
+
+class ClassAsValueTest(parameterized.TestCase):
+    @parameterized.parameters(
+        "kinds = {{'rmsprop': {}}}",
+        "make = functools.partial({}, decay=0.9)",
+        "def f(kind={}): pass",
+        "class A:\n    kind = {}",
+        "if isinstance(x, {}): pass",
+        "def f(x: {}): pass",
+        "class Mine({}):\n    def minimize(self, loss): return 1",
+        "class Mine({}):\n    def __init__(self): super().__init__(0.1)",
+    )
+    def test_compat_has_the_same_class_for_tf1(self, use):
+        code = f"import tensorflow as tf\n{use.format('tf.train.RMSPropOptimizer')}\n"
+        upgrade = upgrade_source(code, to="compat")
+        self.assertEqual(
+            upgrade.code,
+            "import tensorflow as tf\nimport compat_v1.train\n"
+            f"{use.format('compat_v1.train.RMSPropOptimizer')}\n",
+        )
+        self.assertEmpty(_reasons(upgrade))
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        [finding] = _reasons(upgrade)
+        self.assertIn("`--to compat` has the same class", finding.message)
+
+    def test_compat_has_the_same_class_for_that_of_2017(self):
+        code = "import tensorflow as tf\nkind = tf.contrib.keras.optimizers.RMSprop\n"
+        upgrade = upgrade_source(code, to="compat")
+        self.assertIn("kind = compat_v1.keras.optimizer_v1.RMSprop\n", upgrade.code)
+
+    @parameterized.parameters(
+        "class Mine(tf.train.RMSPropOptimizer):\n    def _apply_dense(self): pass",
+        "class Mine(tf.train.RMSPropOptimizer):\n    def f(self): return self._lr",
+        "kind = tf.keras.optimizers.RMSprop",
+        "class Mine(tf.keras.optimizers.legacy.RMSprop): pass",
+    )
+    def test_what_is_not_the_same_stays(self, use):
+        code = f"import tensorflow as tf\n{use}\n"
+        upgrade = upgrade_source(code, to="compat")
+        self.assertEqual(upgrade.code, code)
+        self.assertLen(_reasons(upgrade), 1)
+
+
+class LazyImportsTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (
+            """
+            def f():
+                import tensorflow as tf
+                return tf.keras.optimizers.RMSprop(lr=0.1)
+            """,
+            """
+            def f():
+                import tensorflow as tf
+                import keras_rmsprop
+                return keras_rmsprop.RMSprop({})
+            """,
+        ),
+        (
+            """
+            def f():
+                if x:
+                    import tensorflow as tf
+                    K = tf.keras
+                    return K.optimizers.RMSprop(lr=0.1)
+            """,
+            """
+            def f():
+                if x:
+                    import tensorflow as tf
+                    import keras_rmsprop
+                    K = tf.keras
+                    return keras_rmsprop.RMSprop({})
+            """,
+        ),
+        (
+            """
+            def f():
+                import keras  # slow
+                def g():
+                    return lambda: keras.optimizers.RMSprop(lr=0.1)
+            """,
+            """
+            def f():
+                import keras  # slow
+                import keras_rmsprop
+                def g():
+                    return lambda: keras_rmsprop.RMSprop({})
+            """,
+        ),
+        (
+            """
+            import keras
+            def f():
+                import keras
+                return keras.optimizers.RMSprop(lr=0.1)
+            x = keras.optimizers.RMSprop(lr=0.1)
+            """,
+            """
+            import keras
+            import keras_rmsprop
+            def f():
+                import keras
+                return keras_rmsprop.RMSprop({0})
+            x = keras_rmsprop.RMSprop({0})
+            """,
+        ),
+        (
+            """
+            def f(): import keras; return keras.optimizers.RMSprop(lr=0.1)
+            """,
+            """
+            import keras_rmsprop
+            def f(): import keras; return keras_rmsprop.RMSprop({})
+            """,
+        ),
+    )
+    def test_stay_in_their_functions(self, before, after):
+        after = _code(after).format(f"learning_rate=0.1, {_LEGACY}")
+        upgrade = upgrade_source(_code(before))
+        self.assertEqual(upgrade.code, after)
+        self.assertFalse(upgrade_source(after).changed)
+
+
+class LookedUpTest(parameterized.TestCase):
+    @parameterized.parameters(
+        "tf.contrib.optimizer_v2.RMSPropOptimizer(0.1)",
+        "tf.RMSPropOptimizer(0.1)",
+        "tf.train.__dict__[name](0.1)",
+        "vars(tf.train)['RMSPropOptimizer'](0.1)",
+        "eval('RMSprop(lr=0.1)')",
+        "RMSPropOptimizer(0.1)",
+    )
+    def test_is_reported(self, code):
+        code = f"import tensorflow as tf\nx = {code}  # RMSProp\ny = 'RMSProp'\n"
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        self.assertIn(2, [finding.line for finding in _reasons(upgrade)])
+
+    @parameterized.parameters(
+        "tf.train.__dict__['Adam']",
+        "vars(x)[name]",
+        "tf.raw_ops.ApplyRMSProp",
+        "eval(x)",
+    )
+    def test_other_things_stay_without_a_word(self, code):
+        code = f"import tensorflow as tf\nx = {code}\nif 'rmsprop' in x: pass\n"
+        self.assertEmpty(upgrade_source(code).findings)
 
 
 class UnreadTest(parameterized.TestCase):

@@ -1,6 +1,6 @@
 """The class of Keras 2.11 and later, which Keras 3 still has."""
 
-from keras_rmsprop.migration.source import names, rewrites
+from keras_rmsprop.migration.source import names, old_keras, rewrites
 from keras_rmsprop.migration.source.construction import KERAS_SIGNATURE
 
 
@@ -10,10 +10,12 @@ def rewrite(construction):
         return  # It has no older API to be kept.
     if construction.to == "keras" and construction.is_spelled_as_stock:
         return
-    construction.arguments(KERAS_SIGNATURE)
+    arguments = construction.arguments(KERAS_SIGNATURE)
     if construction.to == "keras-rmsprop":
+        clips = any(name in arguments for name in old_keras.CLIPPING)
+        what = "clips and squares" if clips else "squares"
         construction.note(
-            "Keras squares the rows of duplicate indices before it sums them, "
+            f"Keras {what} the rows of duplicate indices before it sums them, "
             "keras_rmsprop sums first: embeddings may differ there"
         )
 
