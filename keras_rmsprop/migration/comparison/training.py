@@ -178,6 +178,26 @@ class LegacyTrainer(_CompiledTrainer):
         return rate
 
 
+class Keras2Trainer(_CompiledTrainer):
+    """Steps with `tf_keras.optimizers.RMSprop`.
+
+    Args:
+        optimizer: The optimizer, not built.
+        start: List of arrays.
+    """
+
+    def __init__(self, optimizer, start):
+        variables = [tf.Variable(value) for value in start]
+        optimizer.build(variables)
+        super().__init__(optimizer, variables)
+
+    def _rate_and_step(self, gradients):
+        pairs = [p for p in zip(gradients, self._variables) if p[0] is not None]
+        self._optimizer.apply_gradients(pairs)
+        # Of this step: it is evaluated once, at its beginning.
+        return tf.identity(self._optimizer.learning_rate)
+
+
 class TF1Trainer:
     """Steps with a TF1 optimizer, shipped or ours, in a graph of its own.
 
