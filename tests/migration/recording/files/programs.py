@@ -162,7 +162,7 @@ def estimator(recorder):
 
 def keras_model(layers, keras):
     """Builds a small network with batch normalization."""
-    return keras.Sequential(
+    return keras.models.Sequential(
         [
             layers.Dense(
                 5,
