@@ -236,6 +236,14 @@ class _Arrays(object):
         return self.add(nested, name)
 
 
+def _do_not_convert(function):
+    """Keeps AutoGraph from rewriting a function, as it does not TensorFlow's own."""
+    autograph = getattr(tf, "autograph", None)
+    experimental = getattr(autograph, "experimental", None)
+    decorate = getattr(experimental, "do_not_convert", None)
+    return decorate(function) if decorate else function
+
+
 class Recorder(object):
     """Records the first steps of one optimizer.
 
@@ -309,6 +317,7 @@ class Recorder(object):
         api.patch(self)
         return optimizer
 
+    @_do_not_convert
     def loss(self, loss):
         """Records a loss with the next step, where the optimizer is not told it.
 
@@ -321,6 +330,7 @@ class Recorder(object):
         self._note("loss", loss)
         return loss
 
+    @_do_not_convert
     def batch(self, *batch):
         """Records a batch with the next step.
 
@@ -652,7 +662,9 @@ class Recorder(object):
             return
         self._finished = True
         if warn:
-            warnings.warn("%s: the recording stopped: %s" % (self._path, reason))
+            message = "%s: the recording stopped: %s" % (self._path, reason)
+            # Called by TensorFlow's threads: no line of the program is to blame.
+            warnings.warn(message, stacklevel=1)
         if self._file is not None:
             with contextlib.suppress(EnvironmentError):
                 self._file.end(reason)
@@ -794,14 +806,6 @@ def _init_scope():
     return (
         tf.init_scope() if hasattr(tf, "init_scope") else tf.control_dependencies(None)
     )
-
-
-def _do_not_convert(function):
-    """Keeps AutoGraph from rewriting a function, as it does not TensorFlow's own."""
-    autograph = getattr(tf, "autograph", None)
-    experimental = getattr(autograph, "experimental", None)
-    decorate = getattr(experimental, "do_not_convert", None)
-    return decorate(function) if decorate else function
 
 
 def _check_replicas():
@@ -1262,8 +1266,8 @@ class _Lists(_Api):
             config = self.optimizer.get_config()
         rate = self.optimizer._learning_rate
         if callable(rate) and not hasattr(rate, "get_config"):
-            if not hasattr(rate, "dtype"):
-                config["learning_rate"] = rate
+            # Of which the configuration has what it returned.
+            config["learning_rate"] = rate
         return config
 
     def slots(self, variable):
@@ -1338,8 +1342,9 @@ class _Keras(_Lists):
         return self.optimizer._get_variable_index(variable)
 
     def iterations(self):
-        # Not `iterations`, which is less by the accumulated steps.
-        return self.optimizer._iterations.value
+        # Not `iterations` where both are there: that is less by accumulated steps.
+        optimizer = self.optimizer
+        return _read(getattr(optimizer, "_iterations", optimizer.iterations))
 
     def rate(self, variables):
         return _tensor(self.optimizer.learning_rate)

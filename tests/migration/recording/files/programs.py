@@ -149,9 +149,11 @@ def estimator(recorder):
     def input_fn():
         _, x, y = map(np.stack, zip(*batches()))
         data = tf1.data.Dataset.from_tensor_slices(({"x": x}, y))
-        return tf1.data.make_one_shot_iterator(data).get_next() if hasattr(
-            tf1.data, "make_one_shot_iterator"
-        ) else data.make_one_shot_iterator().get_next()
+        return (
+            tf1.data.make_one_shot_iterator(data).get_next()
+            if hasattr(tf1.data, "make_one_shot_iterator")
+            else data.make_one_shot_iterator().get_next()
+        )
 
     config = tf.estimator.RunConfig(tf_random_seed=1, save_summary_steps=None)
     trained = tf.estimator.Estimator(model_fn, tempfile.mkdtemp(), config)
@@ -160,24 +162,23 @@ def estimator(recorder):
     return final([trained.get_variable_value(name) for name in names])
 
 
-def keras_model(layers, keras):
+def keras_model(keras):
     """Builds a small network with batch normalization."""
-    return keras.models.Sequential(
+    layers = keras.layers
+    model = keras.models.Sequential(
         [
-            layers.Dense(
-                5,
-                activation="tanh",
-                input_shape=(4,),
-                weights=[initial(4, 5), np.zeros(5, np.float32)],
-            ),
+            layers.Dense(5, activation="tanh", input_shape=(4,)),
             layers.BatchNormalization(),
-            layers.Dense(1, weights=[initial(5, 1), np.zeros(1, np.float32)]),
+            layers.Dense(1),
         ]
     )
+    model.layers[0].set_weights([initial(4, 5), np.zeros(5, np.float32)])
+    model.layers[2].set_weights([initial(5, 1), np.zeros(1, np.float32)])
+    return model
 
 
 def _fit(recorder, keras, optimizer, **options):
-    model = keras_model(keras.layers, keras)
+    model = keras_model(keras)
     if recorder:
         optimizer = recorder.wrap(optimizer)
         has_batches = hasattr(model, "train_step")
