@@ -189,7 +189,11 @@ class _Reading:
         self._open = None
 
     def _take_end(self, record, _):
-        self._stopped = schema.stopped(record.header)
+        steps, self._stopped = schema.end(record.header)
+        if not 0 <= steps <= len(self._steps):
+            raise ValueError(f"it ends {steps} steps, and {len(self._steps)} are there")
+        # Steps of threads that trained at once are found out when they end.
+        del self._steps[steps:]
         self._ended = True
 
     _KINDS = {

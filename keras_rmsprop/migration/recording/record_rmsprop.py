@@ -134,13 +134,14 @@ class RecordingFile(object):
         }
         self._write(header, arrays)
 
-    def end(self, stopped=None):
+    def end(self, steps, stopped=None):
         """Writes that no step follows, and closes the file.
 
         Args:
+            steps: How many of the steps are valid.
             stopped: Why, if it is not that all steps are recorded.
         """
-        self._write({"record": "end", "stopped": stopped}, _Arrays())
+        self._write({"record": "end", "steps": steps, "stopped": stopped}, _Arrays())
         self._file.close()
 
     def close(self):
@@ -287,7 +288,8 @@ class Recorder(object):
         self._model = None
         self._others = []
         self._plain = None
-        self._abandoned = 0
+        # The steps that began and have not ended, by their tickets.
+        self._abandoned = {}
         # What the next step is said to have: tensors of its graph, and values.
         self._symbolic = {}
         self._values = {}
@@ -607,10 +609,9 @@ class Recorder(object):
 
     def _check_abandoned(self):
         if self._open is None:
-            self._abandoned = 0
             return
-        self._abandoned += 1
-        if self._abandoned == 3:
+        self._abandoned[self._open] = self._step
+        if list(self._abandoned.values()).count(self._step) == 3:
             raise _Unrecordable(
                 "steps begin but do not end: run the operation that `minimize` or "
                 "`apply_gradients` returned, not one that it depends on"
@@ -622,6 +623,8 @@ class Recorder(object):
             if self._finished:
                 return np.int64(-1)
             if ticket != self._open:
+                # Those that were written since it began may hold its update.
+                self._step = self._abandoned.get(int(ticket), self._step)
                 raise _Unrecordable(
                     "two steps overlapped, as where several threads train the same "
                     "variables"
@@ -641,7 +644,7 @@ class Recorder(object):
             self._step = number
             if number == self._steps:
                 self._finished = True
-                self._file.end()
+                self._file.end(self._step)
         return np.int64(-1)
 
     @contextlib.contextmanager
@@ -667,7 +670,7 @@ class Recorder(object):
             warnings.warn(message, stacklevel=1)
         if self._file is not None:
             with contextlib.suppress(EnvironmentError):
-                self._file.end(reason)
+                self._file.end(self._step, reason)
 
 
 class _Unrecordable(Exception):

@@ -128,9 +128,10 @@ def came(header, arrays, like):
     return Came(_field(header, "step", int), checksums, values, others)
 
 
-def stopped(header):
-    """Returns why a recording ended before it had all steps, or None."""
-    return _field(header, "stopped", (str, type(None)))
+def end(header):
+    """Returns how many steps are valid, and why there are not all, or None."""
+    steps = _field(header, "steps", int)
+    return steps, _field(header, "stopped", (str, type(None)))
 
 
 def check_indices(gradients, like):
