@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_rmsprop.migration.comparison.simulation import Slices
+from keras_rmsprop.migration.recording import Slices
 
 tf1 = tf.compat.v1
 
