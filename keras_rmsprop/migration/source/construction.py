@@ -42,6 +42,8 @@ _ASSUMED = {
     "keras3": names.KERAS,
 }
 _LEGACY_POSITIONS = 6
+# So many positional arguments OptimizerV2's class and that of Keras 3 have in common.
+_SHARED = 5
 # A third positional argument below this is an epsilon rather than a momentum.
 _SMALLEST_MOMENTUM = 1e-2
 
@@ -212,10 +214,17 @@ class Construction:
         if self.to == "keras-rmsprop":
             self.become("keras_rmsprop", "keras_rmsprop.RMSprop", signature, edit)
         elif self.is_spelled_as_stock:
-            self.become(None, self._file.code(self._call.func), signature, edit)
+            self._become_stock(signature, edit)
         else:
             stock = "keras.optimizers.RMSprop"
             self.become("keras", stock, signature, edit_and_tell_apart)
+
+    def _become_stock(self, signature, edit):
+        """Plans the call of the class of the same name, which is stock Keras' now."""
+        positional = sum(not each.keyword for each in self._call.args)
+        shared = KERAS_SIGNATURE[:_SHARED]
+        by_name = signature[:_SHARED] != shared or positional > _SHARED
+        self.become(None, self._file.code(self._call.func), signature, edit, by_name)
 
     def become(self, module, expression, signature=(), edit=None, by_name=True):
         """Plans the call of another class.

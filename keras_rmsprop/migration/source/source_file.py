@@ -42,6 +42,7 @@ class SourceFile:
         self.needed_imports = {}
         self._scopes = wrapper.resolve(metadata.ScopeProvider)
         self._contexts = wrapper.resolve(metadata.ExpressionContextProvider)
+        self._left = set()
         self._wrapper = wrapper
         self._program = program
 
@@ -51,7 +52,13 @@ class SourceFile:
 
     def leave(self, node, reason):
         """Records that `node` stays as it is, and why."""
+        self._left.add(node)
         self.report(node, findings.LEFT_ALONE, reason)
+
+    def is_dealt_with(self, node):
+        """Whether a node, or one around it, is rewritten or reported already."""
+        done = self._left.union(self.edits)
+        return any(each in done for each in (node, *self.ancestors(node)))
 
     def place(self, node):
         """Returns where a node is, as a message says it."""
@@ -176,7 +183,7 @@ class SourceFile:
             )
         around = set(self.ancestors(load))
         return not any(
-            self._block(node) in around
+            self.block(node) in around
             for node in others
             if order[target] < order[node] < order[load]
             # `opt = wrap(opt)` reads what was before.
@@ -186,8 +193,8 @@ class SourceFile:
             )
         )
 
-    def _block(self, node):
-        """The suite or module in which the statement around a node stands."""
+    def block(self, node):
+        """Returns the suite or module in which the statement around a node stands."""
         while not isinstance(self.parent(node), (cst.BaseSuite, cst.Module)):
             node = self.parent(node)
         return self.parent(node)

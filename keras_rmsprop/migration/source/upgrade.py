@@ -129,7 +129,8 @@ def _parse(code):
 
 
 def _upgraded(file, keep_imports):
-    for node in file.nodes:
+    # What looks at the module is about all that the others have left.
+    for node in (*file.nodes[1:], file.module):
         for handler in rewrites.handlers_of(type(node)):
             handler(node, file)
     if not file.edits:

@@ -151,6 +151,25 @@ def optimizer_of_compile(call):
     return None
 
 
+def expression_of_compile(call):
+    """Returns what `something.compile(...)` gets as its optimizer, or None.
+
+    Unlike `optimizer_of_compile` it looks into `compile(**{"optimizer": ...})`.
+    """
+    argument = optimizer_of_compile(call)
+    if argument is not None:
+        return argument.value
+    if isinstance(call.func, cst.Attribute) and call.func.attr.value == "compile":
+        for each in call.args:
+            if each.star == "**" and isinstance(each.value, cst.Dict):
+                for element in each.value.elements:
+                    match element:
+                        case cst.DictElement(key=cst.SimpleString() as key):
+                            if source_file.literal(key) == "optimizer":
+                                return element.value
+    return None
+
+
 def _is_eager_apply(file, value):
     attribute = file.parent(value)
     match attribute:

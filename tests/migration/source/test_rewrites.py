@@ -372,6 +372,107 @@ class CompileStringTest(parameterized.TestCase):
         )
 
 
+class NamedTest(parameterized.TestCase):
+    """Optimizers that are given by a name or a configuration."""
+
+    @parameterized.parameters(
+        "model.compile('rmsprop' if x else {})",
+        "model.compile({} if x else 'adam')",
+        "model.compile(optimizer=o or {})",
+        "model.compile(**{{'optimizer': {}, 'loss': 'mse'}})",
+        "optimizer = {}\nmodel.compile(optimizer)",
+        "def f():\n    o = {} if x else 'adam'\n    model.compile(o, 'mse')",
+    )
+    def test_strings_are_rewritten_where_they_reach_compile(self, code):
+        code = f"import keras\n{code}\n".replace("'rmsprop'", "{}")
+        before = code.format(*["'rmsprop'"] * 2)
+        upgrade = upgrade_source(before)
+        after = code.format(*[f"keras_rmsprop.RMSprop({_LEGACY})"] * 2)
+        after = after.replace("import keras\n", "import keras\nimport keras_rmsprop\n")
+        self.assertEqual(upgrade.code, after)
+        self.assertEmpty(_reasons(upgrade))
+
+    @parameterized.parameters(
+        "o = 'rmsprop'\nprint(o)\nmodel.compile(o)",
+        "o = 'rmsprop'\ndef f(): model.compile(o)",
+        "o = 'rmsprop'\nfor m in models:\n    m.compile(o)",
+    )
+    def test_strings_that_are_used_otherwise_too_stay(self, code):
+        code = f"import keras\n{code}\n"
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        self.assertLen(_reasons(upgrade), 1)
+
+    @parameterized.parameters(
+        "model.compile({})",
+        "model.compile(optimizer=keras.optimizers.get({}))",
+        "opt = keras.optimizers.deserialize({})",
+    )
+    def test_configurations_become_calls(self, code):
+        config = "{'class_name': 'RMSprop', 'config': {'lr': 0.1, 'rho': r}}"
+        upgrade = upgrade_source(f"import keras\n{code.format(config)}\n")
+        self.assertIn(
+            f"keras_rmsprop.RMSprop(learning_rate=0.1, rho=r, {_LEGACY})", upgrade.code
+        )
+        self.assertNotIn("class_name", upgrade.code)
+        self.assertNotIn("optimizers.get", upgrade.code)
+
+    @parameterized.parameters(
+        "{'class_name': name, 'config': {'lr': 0.1}, 'o': 'rmsprop'}",
+        "{'class_name': 'RMSprop', 'config': config}",
+        "{'class_name': 'RMSprop', 'config': {**config}}",
+    )
+    def test_configurations_that_are_not_all_there_stay(self, config):
+        code = f"import keras\nmodel.compile({config})\n"
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        self.assertLen(_reasons(upgrade), 1)
+
+    @parameterized.parameters(
+        "x = ['rmsprop', 'adam']",
+        "x = {'optimizer': 'rmsprop'}",
+        "hp.Choice('optimizer', ['rmsprop', 'adam'])",
+        "parser.add_argument('--optimizer', default='rmsprop')",
+        "flags.DEFINE_string('optimizer', 'RMSProp', 'which')",
+        "model.compile(optimizer={{choice(['rmsprop', 'adam'])}})",
+        "def f():\n    return 'rmsprop'",
+        "train(optimizer='rmsprop')",
+    )
+    def test_other_strings_are_reported(self, code):
+        code = f"import keras\n{code}\n"
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        [finding] = _reasons(upgrade)
+        self.assertIn("may reach Keras as an optimizer from here", finding.message)
+
+    def test_other_strings_are_reported_once(self):
+        code = "import keras\nx = ['rmsprop']\ny = 'rmsprop'\n\nf('rmsprop')\n"
+        [finding] = _reasons(upgrade_source(code))
+        self.assertEqual(finding.line, 2)
+        self.assertEndsWith(finding.message, "; so it may in line 3, line 5")
+
+    @parameterized.parameters(
+        "tf.contrib.layers.optimize_loss(l, s, 0.1, 'RMSProp')",
+        "tf.estimator.DNNClassifier(optimizer='RMSProp')",
+    )
+    def test_strings_that_mean_the_tf1_class_are_told_apart(self, code):
+        [finding] = _reasons(upgrade_source(f"import tensorflow as tf\n{code}\n"))
+        self.assertIn("means TF1's class", finding.message)
+
+    @parameterized.parameters(
+        "if x == 'rmsprop': pass",
+        "x['rmsprop']",
+        "x = {'rmsprop': 1}",
+        "print('rmsprop')",
+        "tf.name_scope('rmsprop')",
+        "raise ValueError('rmsprop')",
+        "f(name='RMSprop')",
+    )
+    def test_strings_that_name_no_optimizer_stay_without_a_word(self, code):
+        code = f"import tensorflow as tf\n{code}\n"
+        self.assertEmpty(upgrade_source(code).findings)
+
+
 class LayoutTest(parameterized.TestCase):
     """Formatting and comments."""
 
@@ -672,7 +773,7 @@ class StaysTest(parameterized.TestCase):
             "`.get_updates`",
         ),
         ("x = f'{tf.keras.optimizers.RMSprop(lr=0.1)}'", "inside an f-string"),
-        ("tf.keras.optimizers.get('rmsprop')", "the string 'rmsprop'"),
+        ("tf.keras.optimizers.get(name or 'rmsprop')", "the string 'rmsprop'"),
         ("optimizer = 'rmsprop'", "the string 'rmsprop'"),
         ("Classifier(optimizer='rmsprop')", "the string 'rmsprop'"),
         ("def g(optimizer='rmsprop'): pass", "the string 'rmsprop'"),
@@ -713,10 +814,19 @@ class StaysTest(parameterized.TestCase):
         self.assertEqual(upgrade.code, code)
         self.assertLen(_reasons(upgrade), 1)
 
-    def test_stock_keras_stays_stock_keras(self):
-        code = "import keras\nopt = keras.optimizers.RMSprop(0.1)\n"
+    @parameterized.parameters(
+        "opt = keras.optimizers.RMSprop(0.1)",
+        "opt = keras.optimizers.RMSprop(0.1, 0.9, weight_decay=1e-4)",
+        "model.compile('rmsprop')",
+    )
+    def test_stock_keras_stays_stock_keras(self, code):
+        code = f"import keras\n{code}\n"
         self.assertEqual(upgrade_source(code, to="keras", assume="keras3").code, code)
         self.assertEqual(upgrade_source(code, to="compat", assume="keras3").code, code)
+
+    def test_what_is_keras_3s_already_stays_whatever_is_given_up(self):
+        code = "import keras\nopt = keras.optimizers.RMSprop(0.1, 0.9, 0.5)\n"
+        self.assertEqual(upgrade_source(code, to="keras", accept=_ALL).code, code)
 
 
 class TF1UsesTest(parameterized.TestCase):
