@@ -10,7 +10,7 @@ from keras_rmsprop.migration.source import findings, options, upgrade_paths
 _EPILOG = """\
 exit status:
   0  done; with --check: nothing would change
-  1  with --check: something would change
+  1  with --check: something would change; with --verify: something trains otherwise
   2  wrong usage, or a path that cannot be read or written
 
 What cannot be decided is left alone and reported as path:line on standard error,
@@ -66,6 +66,12 @@ def add_arguments(parser):
         ),
     )
     parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="train with each rewritten call and with the class that shipped, where "
+        "TensorFlow or tf_keras have it, and say whether both train alike",
+    )
+    parser.add_argument(
         "--report", metavar="OUT.MD", help="also write the findings as Markdown"
     )
 
@@ -93,7 +99,7 @@ def main(args):
     try:
         chosen = options.Options(to=args.to, assume=args.assume, accept=args.accept)
         check_output("report", args.report)  # Before any file is written.
-        found, changes = {}, False
+        found, changes, differs = {}, False, False
         for file in upgrade_paths(
             args.paths,
             progress=_progress,
@@ -101,16 +107,27 @@ def main(args):
             assume=chosen.assume,
             accept=chosen.accept,
         ):
-            found[file.path] = file.upgrade.findings
+            told = [*file.upgrade.findings, *_verified(file, args)]
+            found[file.path] = told
             changes |= file.upgrade.changed
-            _show(file, args)
+            differs |= any(each.kind == findings.DIFFERS for each in told)
+            _show(file, told, args)
         if args.report:
             with replacing(args.report) as file:
                 file.write(findings.markdown(found).encode(errors="replace"))
     except (OSError, ValueError) as error:
         explain("upgrade", error)
         return 2
-    return int(args.check and changes)
+    return int(differs or (args.check and changes))
+
+
+def _verified(file, args):
+    if not args.verify:
+        return []
+    # It trains, for which TensorFlow is loaded.
+    from keras_rmsprop.migration.source import verification
+
+    return verification.verify(file.upgrade)
 
 
 def _progress(upgrades, count):
@@ -123,7 +140,7 @@ def _progress(upgrades, count):
     return tqdm.tqdm(upgrades, total=count, unit="file", leave=False, disable=None)
 
 
-def _show(file, args):
+def _show(file, told, args):
     """Writes, names or prints what changes in a file, and says what is to be said."""
     if file.upgrade.changed:
         if args.write:
@@ -132,6 +149,6 @@ def _show(file, args):
             print(file.path)
         else:
             print(file.diff(), end="")
-    for finding in file.upgrade.findings:
+    for finding in told:
         if finding.kind != findings.REWRITTEN:
             print(finding.at(file.path), file=sys.stderr)

@@ -61,8 +61,7 @@ def rewrite(file, node, call, spelled):
       Undecided: the place has to be left alone.
     """
     construction = Construction(file, node, call, spelled)
-    era = construction.decide()
-    for handler in rewrites.handlers_of(era):
+    for handler in rewrites.handlers_of(construction.decide()):
         handler(construction)
 
 
@@ -84,6 +83,10 @@ class Construction:
 
     def decide(self):
         """Returns the generation, by its spelling, its arguments or assumption."""
+        self._era = self._decided()
+        return self._era
+
+    def _decided(self):
         era = self._spelled
         keywords = {each.keyword.value for each in self._call.args if each.keyword}
         chosen = self._file.options
@@ -269,11 +272,7 @@ class Construction:
             self._file.edits[self._node] = edited
         else:
             self._file.edits[self._node] = lambda _: edited(self._call)
-        self._file.report(
-            self._node,
-            findings.REWRITTEN,
-            f"`{_one_line(self._file.code(self._node))}` to `{_one_line(after)}`",
-        )
+        self._file.record(self._node, self._era, before, after)
         for kind, message in self._remarks:
             self._file.report(self._node, kind, message)
 
@@ -329,7 +328,3 @@ class Construction:
             for child in expression.children
             if isinstance(child, (cst.BaseExpression, cst.Arg))
         )
-
-
-def _one_line(code):
-    return " ".join(code.split())

@@ -7,6 +7,9 @@ ASSUMED = "assumed"
 NOTE = "note"
 LEFT_ALONE = "left alone"
 NOT_HANDLED = "not handled"
+VERIFIED = "verified"
+DIFFERS = "differs"
+NOT_VERIFIED = "not verified"
 
 _TITLES = {
     REWRITTEN: "Rewritten",
@@ -14,6 +17,9 @@ _TITLES = {
     NOTE: "Notes",
     LEFT_ALONE: "Left alone: decide by hand",
     NOT_HANDLED: "Files not handled",
+    DIFFERS: "Rewritten, and found to train otherwise",
+    VERIFIED: "Verified by training",
+    NOT_VERIFIED: "Not verified",
 }
 # So many places are listed where one line speaks of more.
 _LISTED = 5
@@ -25,7 +31,8 @@ class Finding:
 
     Attributes:
       line: the line, from 1; 0 where the remark is about the whole file.
-      kind: one of "rewritten", "assumed", "note", "left alone", "not handled".
+      kind: one of "rewritten", "assumed", "note", "left alone", "not handled"; after
+        a verification also "verified", "differs", "not verified".
       message: what was done, or why nothing was.
       cell: the cell of a notebook in which the line is, from 1; 0 elsewhere.
 
@@ -52,6 +59,25 @@ class Finding:
         return f"{self.place(path)}: {self.kind}: {self.message}"
 
 
+@dataclasses.dataclass(frozen=True, order=True)
+class Rewrite:
+    """One construction of an optimizer that is another one now.
+
+    Attributes:
+      cell: the cell of a notebook, from 1; 0 elsewhere.
+      line: the line, from 1.
+      era: the generation it was taken for, a constant of `names`.
+      before: the call, or one that says the same.
+      after: the call in its place.
+    """
+
+    cell: int
+    line: int
+    era: str
+    before: str
+    after: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Upgrade:
     """The outcome for one piece of source code.
@@ -60,11 +86,13 @@ class Upgrade:
       before: the code as it was.
       code: the code as it should be; equal to `before` where nothing changes.
       findings: a tuple of `Finding`, by line.
+      rewrites: a tuple of `Rewrite`, by line.
     """
 
     before: str
     code: str
     findings: tuple = ()
+    rewrites: tuple = ()
 
     @property
     def changed(self):

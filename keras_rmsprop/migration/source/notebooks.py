@@ -1,5 +1,6 @@
 """Jupyter notebooks: the sources of code cells change, and no other byte."""
 
+import dataclasses
 import difflib
 import json
 import re
@@ -32,14 +33,14 @@ def upgrade_notebook(text, options):
         return findings.not_handled(text, f"a notebook in {language}")
     texts = [source.text for source in sources]
     program = cells.Program(texts, [source.cell for source in sources])
-    code, found = upgrade_program(program, options)
-    if code == program.code:
-        return findings.Upgrade(text, text, found)
+    upgrade = upgrade_program(program, options)
     after = text
-    for source, new in reversed(list(zip(sources, program.split(code), strict=True))):
-        if new != source.text:
-            after = source.replaced(after, new)
-    return findings.Upgrade(text, after, found)
+    if upgrade.changed:
+        changes = zip(sources, program.split(upgrade.code), strict=True)
+        for source, new in reversed(list(changes)):
+            if new != source.text:
+                after = source.replaced(after, new)
+    return dataclasses.replace(upgrade, before=text, code=after)
 
 
 class _Source:

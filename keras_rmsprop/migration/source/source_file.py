@@ -26,6 +26,7 @@ class SourceFile:
       nodes: all nodes, in the order of the code.
       edits: a mapping from a node to a function of the updated node.
       findings: a set of `Finding`.
+      rewritten: a set of `Rewrite`.
       callees: the expressions that name a class in calls to be rewritten.
       needed_imports: the modules that the rewritten code must import, each with the
         lines after which it will be, None for the top of the file.
@@ -38,6 +39,7 @@ class SourceFile:
         self.nodes, self._parents = _nodes_and_parents(module)
         self.edits = {}
         self.findings = set()
+        self.rewritten = set()
         self.callees = []
         self.needed_imports = {}
         self._scopes = wrapper.resolve(metadata.ScopeProvider)
@@ -49,6 +51,16 @@ class SourceFile:
     def report(self, node, kind, message):
         cell, line = self._program.place(self._line(node))
         self.findings.add(findings.Finding(line, kind, message, cell))
+
+    def record(self, node, era, before, after):
+        """Records what a construction becomes."""
+        place = self._program.place(self._line(node))
+        self.rewritten.add(findings.Rewrite(*place, era, before, after))
+        self.report(
+            node,
+            findings.REWRITTEN,
+            f"`{_one_line(self.code(node))}` to `{_one_line(after)}`",
+        )
 
     def leave(self, node, reason):
         """Records that `node` stays as it is, and why."""
@@ -389,6 +401,10 @@ def literal(node):
         return ast.literal_eval(cst.Module([]).code_for_node(node))
     except (ValueError, SyntaxError, TypeError):
         return ...
+
+
+def _one_line(code):
+    return " ".join(code.split())
 
 
 def is_rmsprop(node):

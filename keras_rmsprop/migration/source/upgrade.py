@@ -1,6 +1,7 @@
 """The upgrade of one piece of source code."""
 
 import ast
+import dataclasses
 import warnings
 
 import libcst as cst
@@ -70,33 +71,35 @@ def upgrade_text(code, options, keep_imports=False):
     if not mentions(code):
         return findings.Upgrade(code, code)
     program = cells.Program([code])
-    upgraded, found = upgrade_program(program, options, keep_imports)
-    if upgraded == program.code:
-        return findings.Upgrade(code, code, found)
-    return findings.Upgrade(code, program.restored(upgraded), found)
+    upgraded = upgrade_program(program, options, keep_imports)
+    after = program.restored(upgraded.code) if upgraded.changed else code
+    return dataclasses.replace(upgraded, before=code, code=after)
 
 
 def upgrade_program(program, options, keep_imports=False):
     """Upgrades a `cells.Program`.
 
     Returns:
-      The new code, with hidden lines still hidden, and a tuple of findings.
+      An `Upgrade` of the program's code, with hidden lines still hidden.
     """
+    upgraded, found, rewritten = program.code, set(), set()
     try:
         module = _parse(program.code)
         file = module and source_file.SourceFile(module, options, program)
-        upgraded = _upgraded(file, keep_imports) if file else program.code
-        found = file.findings if file else set()
+        if file is not None:
+            upgraded = _upgraded(file, keep_imports)
+            found, rewritten = file.findings, file.rewritten
     except _Unparsable as error:
-        upgraded, found = program.code, {_not_handled(program, *error.args)}
+        found = {_not_handled(program, *error.args)}
     except RecursionError:
         found = {_not_handled(program, 0, "it is nested too deeply")}
-        upgraded = program.code
     found |= {
         _not_handled(program, line, "a line that is no Python 3 mentions RMSProp")
         for line in program.unread
     }
-    return upgraded, findings.summed_up(found)
+    return findings.Upgrade(
+        program.code, upgraded, findings.summed_up(found), tuple(sorted(rewritten))
+    )
 
 
 def _not_handled(program, line, reason):
