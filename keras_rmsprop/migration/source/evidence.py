@@ -110,6 +110,10 @@ def _of_node(node, file):
 
 
 _LAST_NAMES = frozenset(name.rpartition(".")[2] for name in _QUALIFIED)
+# What evidence may begin with, an attribute with a dot before it.
+IDENTIFIERS = frozenset(
+    f"{dot}{name}" for name in (*_NAMES, *_LAST_NAMES) for dot in ("", ".")
+)
 
 
 def _of_modules(imported):

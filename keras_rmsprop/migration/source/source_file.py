@@ -28,6 +28,9 @@ class SourceFile:
       findings: a set of `Finding`.
       rewritten: a set of `Rewrite`.
       callees: the expressions that name a class in calls to be rewritten.
+      asked_bound: the names of which it was asked what binds them.
+      asked_read: the names, attributes with a dot and strings with a quote before
+        them, of which it was asked where they occur.
       needed_imports: the modules that the rewritten code must import, each with the
         lines after which it will be, None for the top of the file.
     """
@@ -41,6 +44,8 @@ class SourceFile:
         self.findings = set()
         self.rewritten = set()
         self.callees = []
+        self.asked_bound = set()
+        self.asked_read = set()
         self.needed_imports = {}
         self._scopes = wrapper.resolve(metadata.ScopeProvider)
         self._contexts = wrapper.resolve(metadata.ExpressionContextProvider)
@@ -49,8 +54,8 @@ class SourceFile:
         self._program = program
 
     def report(self, node, kind, message):
-        cell, line = self._program.place(self._line(node))
-        self.findings.add(findings.Finding(line, kind, message, cell))
+        place = self._program.place(self._line(node))
+        self.findings.add(findings.at_place(place, kind, message))
 
     def record(self, node, era, before, after):
         """Records what a construction becomes."""
@@ -166,8 +171,11 @@ class SourceFile:
           the same.
         """
         if not isinstance(target, cst.Name):
+            self.asked_read.add(f".{target.attr.value}")
             return self._attribute_loads.get(dotted(target), [])
         scope = self.scope(target) or self.scope(self.module)
+        if not isinstance(scope, metadata.FunctionScope):
+            self.asked_read |= {target.value, f".{target.value}"}
         loads = [
             root(access.node)
             for assignment in scope[target.value]
@@ -217,7 +225,14 @@ class SourceFile:
         return [] if scope is None else self._bound_in(scope, name.value)
 
     def _bound_in(self, scope, name):
-        return [each.node for each in scope[name] if _is_local(each)]
+        return [each.node for each in self._assignments(scope, name) if _is_local(each)]
+
+    def _assignments(self, scope, name):
+        """What binds a name, seen from a scope."""
+        found = scope[name]
+        if not any(isinstance(each.scope, metadata.FunctionScope) for each in found):
+            self.asked_bound.add(name)
+        return found
 
     def definitions(self, name, kind):
         """Returns the functions or classes of this file that a name may mean."""
@@ -276,7 +291,7 @@ class SourceFile:
         """Returns the expressions assigned to what a name reads, where seen."""
         statements = [
             self.parent(self.parent(assignment.node))
-            for assignment in self.scope(name)[name.value]
+            for assignment in self._assignments(self.scope(name), name.value)
             if _is_local(assignment)
             and isinstance(self.parent(assignment.node), cst.AssignTarget)
         ]
@@ -310,7 +325,7 @@ class SourceFile:
         scope = self.scope(name)
         return [
             each.node
-            for each in (scope[name.value] if scope is not None else ())
+            for each in (self._assignments(scope, name.value) if scope else ())
             if isinstance(each, metadata.ImportAssignment)
         ]
 
@@ -339,10 +354,14 @@ class SourceFile:
             and dotted(node.module).split(".")[0] in names.ROOTS
         }
 
+    def is_quoted(self, name):
+        """Whether a name is a string literal, or a word in a line that is no Python."""
+        self.asked_read.add(f'"{name}')
+        return name in self._quoted
+
     @functools.cached_property
-    def strings(self):
-        """The values of all string literals, and the words of hidden lines."""
-        words = set(re.findall(r"\w+", self._program.hidden))
+    def _quoted(self):
+        words = set(re.findall(r"\w+", self._program.no_python))
         return words | {literal(node) for node in self.of_kind(cst.SimpleString)}
 
     @functools.cached_property
@@ -363,7 +382,7 @@ class SourceFile:
             for each in scope.get_qualified_names_for(name)
             if each.source is metadata.QualifiedNameSource.IMPORT
         }
-        for assignment in scope[first]:
+        for assignment in self._assignments(scope, first):
             if _is_local(assignment) and assignment not in seen:
                 modules = self._module_alias(assignment, seen | {assignment})
                 found |= {f"{module}.{rest}" for module in modules or {"<local>"}}
