@@ -50,7 +50,7 @@ class SourceFile:
         self._scopes = wrapper.resolve(metadata.ScopeProvider)
         self._contexts = wrapper.resolve(metadata.ExpressionContextProvider)
         self._left = set()
-        self._wrapper = wrapper
+        self._positions = {}
         self._program = program
 
     def report(self, node, kind, message):
@@ -89,8 +89,8 @@ class SourceFile:
             statement, (cst.SimpleStatementLine, cst.BaseCompoundStatement)
         ):
             statement = self.parent(statement)
-        start = self._positions[statement].start.column
-        return self._positions[call.func].end.column + 1 - start
+        start = self._position(statement).start.column
+        return self._position(call.func).end.column + 1 - start
 
     def parent(self, node):
         return self._parents.get(node)
@@ -308,12 +308,39 @@ class SourceFile:
             kinds.setdefault(type(node), []).append(node)
         return kinds
 
-    @functools.cached_property
-    def _positions(self):
-        return self._wrapper.resolve(metadata.PositionProvider)
-
     def _line(self, node):
-        return self._positions[node].start.line
+        if node is self.module:
+            return 1
+        top = self._top(node)
+        return self._first_lines[top] + self._position(node).start.line - 1
+
+    def _top(self, node):
+        """The statement of the module in which a node stands."""
+        while (parent := self.parent(node)) is not self.module:
+            node = parent
+        return node
+
+    def _position(self, node):
+        """Where a node is, counted from where the module's statement begins.
+
+        The positions of all nodes would take as long as all the rest.
+        """
+        top = self._top(node)
+        if top not in self._positions:
+            alone = self.module.with_changes(header=(), body=[top], footer=())
+            wrapper = metadata.MetadataWrapper(alone, unsafe_skip_copy=True)
+            self._positions[top] = wrapper.resolve(metadata.PositionProvider)
+        return self._positions[top][node]
+
+    @functools.cached_property
+    def _first_lines(self):
+        """The line from which on each statement of the module stands."""
+        code = "".join(map(self.code, self.module.header))
+        lines, line = {}, 1 + code.count("\n")
+        for statement in self.module.body:
+            lines[statement] = line
+            line += self.code(statement).count("\n")
+        return lines
 
     @property
     def imports(self):
@@ -357,12 +384,9 @@ class SourceFile:
     def is_quoted(self, name):
         """Whether a name is a string literal, or a word in a line that is no Python."""
         self.asked_read.add(f'"{name}')
-        return name in self._quoted
-
-    @functools.cached_property
-    def _quoted(self):
-        words = set(re.findall(r"\w+", self._program.no_python))
-        return words | {literal(node) for node in self.of_kind(cst.SimpleString)}
+        if re.search(rf"\b{name}\b", self._program.no_python):
+            return True
+        return any(is_string(node, name) for node in self.of_kind(cst.SimpleString))
 
     @functools.cached_property
     def _attribute_loads(self):
@@ -426,9 +450,21 @@ def _one_line(code):
     return " ".join(code.split())
 
 
+def is_string(node, text):
+    """Whether a node is the literal of a text."""
+    # Most are not, and to evaluate them all takes long.
+    return (
+        isinstance(node, cst.SimpleString)
+        and text in node.value
+        and literal(node) == text
+    )
+
+
 def is_rmsprop(node):
     """Whether a node is a string by which Keras knows RMSProp."""
-    value = literal(node) if isinstance(node, cst.SimpleString) else None
+    if not isinstance(node, cst.SimpleString) or "rmsprop" not in node.value.lower():
+        return False
+    value = literal(node)
     return isinstance(value, str) and value.lower() == "rmsprop"
 
 

@@ -140,6 +140,8 @@ def _understood(program, options, keep_imports):
         for node in (*file.nodes[1:], file.module):
             for handler in rewrites.handlers_of(type(node)):
                 handler(node, file)
+        if program.needs(file.asked_bound, file.asked_read):
+            continue
         upgraded = _edited(file, keep_imports)
         if not program.needs(file.asked_bound, file.asked_read):
             return file, upgraded
