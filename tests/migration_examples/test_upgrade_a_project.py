@@ -13,12 +13,20 @@ from keras_rmsprop.migration.source import upgrade_paths
 
 _REPOSITORY = pathlib.Path(__file__).parents[2]
 _EXAMPLE = _REPOSITORY / "migration_examples" / "upgrade_a_project"
-_NAMES = sorted(path.name for path in (_EXAMPLE / "before").glob("*.py"))
+_NAMES = sorted(path.name for path in (_EXAMPLE / "before").iterdir() if path.is_file())
 
 _RUN = """
-import runpy, sys
+import json, runpy, sys
 sys.path.insert(0, "")
-runpy.run_path(sys.argv[1], run_name="__main__")
+if sys.argv[1].endswith(".ipynb"):
+    with open(sys.argv[1], encoding="utf-8") as file:
+        cells = json.load(file)["cells"]
+    lines = "\\n".join(
+        "".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"
+    ).splitlines()
+    exec("\\n".join(line for line in lines if not line.startswith("!")))
+else:
+    runpy.run_path(sys.argv[1], run_name="__main__")
 """
 # Keras as it was up to 2.10, where its RMSprop was OptimizerV2's.
 _RUN_ON_OLD_KERAS = (
@@ -68,7 +76,8 @@ class UpgradeAProjectTest(parameterized.TestCase):
 
     def test_the_two_commands_make_after_of_before(self):
         _upgrade(self.copy)
-        _upgrade(os.path.join(self.copy, "train_graph.py"), to="compat")
+        for name in ("train_graph.py", "sweep.gin"):
+            _upgrade(os.path.join(self.copy, name), to="compat")
         for name in _NAMES:
             with open(os.path.join(self.copy, name), encoding="utf-8") as file:
                 self.assertEqual(file.read(), (_EXAMPLE / "after" / name).read_text())
@@ -90,6 +99,7 @@ class UpgradeAProjectTest(parameterized.TestCase):
         ("train_graph.py", _RUN),
         ("train_eager.py", _RUN),
         ("train_keras.py", _RUN_ON_OLD_KERAS),
+        ("explore.ipynb", _RUN_ON_OLD_KERAS),
     )
     def test_both_train_to_the_same_loss(self, name, run_before):
         before = _loss("before", name, run_before)

@@ -77,8 +77,9 @@ def add_arguments(parser):
 
 
 _PATHS_HELP = (
-    "Python files and notebooks, and directories to search for *.py and *.ipynb; "
-    "hidden directories, virtual environments and links in them are passed over"
+    "Python files, notebooks and gin files, and directories to search for *.py, "
+    "*.ipynb and *.gin, and for settings in *.yaml, *.json, *.sh and the like; hidden "
+    " directories, virtual environments and links in them are passed over"
 )
 
 

@@ -195,6 +195,12 @@ class Construction:
         """Whether an expression, or a name's value, comes from TensorFlow or Keras."""
         return self._is_computed(expression, frozenset())
 
+    def first_use_of(self, *names):
+        """Returns which of some names the file has first, and where; '' for none."""
+        for node in self._file.occurrences(*names):
+            return f"`{node.value}` in {self._file.place(node)}"
+        return ""
+
     def note(self, message):
         self._remarks.append((findings.NOTE, message))
 

@@ -10,7 +10,7 @@ import os
 import tokenize
 
 from keras_rmsprop.migration.files import replacing
-from keras_rmsprop.migration.source import evidence, findings
+from keras_rmsprop.migration.source import configurations, evidence, findings
 from keras_rmsprop.migration.source.cells import lines_of
 from keras_rmsprop.migration.source.mentions import mentions
 from keras_rmsprop.migration.source.notebooks import upgrade_notebook
@@ -19,6 +19,7 @@ from keras_rmsprop.migration.source.upgrade import upgrade_text
 
 # More files than this are worth another process, which takes as many at a time.
 _MANY = 32
+_ENDINGS = (".py", ".ipynb", ".gin", *configurations.ENDINGS)
 _SKIPPED_DIRECTORIES = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
@@ -65,9 +66,11 @@ class FileUpgrade:
 def upgrade_paths(paths, progress=None, **options):
     """Upgrades the Python code among `paths` and below them, writing nothing.
 
-    In directories these are the files named `*.py` and `*.ipynb`. Hidden directories,
-    virtual environments, caches and links are passed over. A file that is named is
-    taken whatever its name. Many files are shared among the processors.
+    In directories these are the files named `*.py`, `*.ipynb` and `*.gin`, and
+    configurations (`*.yaml`, `*.json`, `*.sh` and the like), which stay and are looked
+    at for the names of optimizers. Hidden directories, virtual environments, caches
+    and links are passed over. A file that is named is taken whatever its name. Many
+    files are shared among the processors.
 
     Args:
       paths: files and directories.
@@ -104,9 +107,10 @@ def upgrade_paths(paths, progress=None, **options):
 def _distinct(files):
     seen = set()
     for file, given in files:
-        real = os.path.realpath(file)
-        if real not in seen:
-            seen.add(real)
+        status = os.stat(file)
+        key = status.st_dev, status.st_ino
+        if key not in seen:
+            seen.add(key)
             if not os.access(file, os.R_OK):
                 raise PermissionError(f"{file!r} is not readable.")
             top = given if os.path.isdir(given) else os.path.dirname(file)
@@ -127,7 +131,7 @@ def _files(path):
         )
         for name in sorted(names):
             file = os.path.join(directory, name)
-            if name.endswith((".py", ".ipynb")) and _is_plain(file):
+            if name.endswith(_ENDINGS) and _is_plain(file):
                 yield file
 
 
@@ -165,10 +169,10 @@ def _upgrade_file(found, options):
     if pinned:
         assume, because = pinned
         options = dataclasses.replace(options, assume=assume, because=because)
-    is_notebook = path.endswith(".ipynb")
+    ending = os.path.splitext(path)[1]
     try:
         encoding = "utf-8"
-        if not is_notebook:
+        if ending not in _ENDINGS[1:]:
             encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         text = data.decode(encoding)
         if text.encode(encoding) != data:
@@ -177,8 +181,14 @@ def _upgrade_file(found, options):
         return FileUpgrade(
             path, findings.not_handled("", f"cannot be decoded: {error}")
         )
-    if is_notebook:
-        return FileUpgrade(path, upgrade_notebook(text, options), encoding)
-    # Other files import from a package's __init__.py.
-    keep_imports = os.path.basename(path) == "__init__.py"
-    return FileUpgrade(path, upgrade_text(text, options, keep_imports), encoding)
+    if ending == ".ipynb":
+        upgrade = upgrade_notebook(text, options)
+    elif ending == ".gin":
+        upgrade = configurations.upgrade_gin(text, options)
+    elif ending in configurations.ENDINGS:
+        upgrade = configurations.settings(text)
+    else:
+        # Other files import from a package's __init__.py.
+        keep_imports = os.path.basename(path) == "__init__.py"
+        upgrade = upgrade_text(text, options, keep_imports)
+    return FileUpgrade(path, upgrade, encoding)

@@ -21,7 +21,7 @@ _TITLES = {
     VERIFIED: "Verified by training",
     NOT_VERIFIED: "Not verified",
 }
-# So many places are listed where one line speaks of more.
+# So many places are listed where one line assumes or notes the same of more.
 _LISTED = 5
 
 
@@ -106,7 +106,7 @@ class Upgrade:
 
 
 def summed_up(found):
-    """Returns findings in order, those as one that assume or note the same.
+    """Returns findings in order, those that say the same as one.
 
     Args:
       found: `Finding`s of one file.
@@ -121,22 +121,32 @@ def summed_up(found):
     a.py:1: note: so (7 more: lines 2, 3, 4, 5, 6, ...)
     """
     result, alike = [], {}
-    for finding in sorted(found, key=lambda each: (each.cell, each)):
-        if finding.kind in (ASSUMED, NOTE):
-            alike.setdefault((finding.kind, finding.message), []).append(finding)
-        else:
+    for finding in sorted(found, key=_in_order):
+        if finding.kind == REWRITTEN:
             result.append(finding)
+        else:
+            alike.setdefault((finding.kind, finding.message), []).append(finding)
     for first, *others in alike.values():
         if others:
-            places = [
-                f"{each.cell}:{each.line}"[2 * (not each.cell) :] for each in others
-            ]
-            what = "cells" if first.cell else "lines"
-            listed = ", ".join([*places[:_LISTED], *["..."] * (len(places) > _LISTED)])
-            message = f"{first.message} ({len(others)} more: {what} {listed})"
+            message = f"{first.message} ({_more(others)})"
             first = dataclasses.replace(first, message=message)
         result.append(first)
-    return tuple(sorted(result, key=lambda each: (each.cell, each)))
+    return tuple(sorted(result, key=_in_order))
+
+
+def _more(others):
+    """Says where else something is, all places only where there is work to do."""
+    places = [
+        f"{each.cell}:{each.line}" if each.cell else str(each.line) for each in others
+    ]
+    if others[0].kind in (ASSUMED, NOTE) and len(places) > _LISTED:
+        places[_LISTED:] = ["..."]
+    what = "cells" if others[0].cell else "lines"
+    return f"{len(others)} more: {what} {', '.join(places)}"
+
+
+def _in_order(finding):
+    return finding.cell, finding
 
 
 def not_handled(text, reason):

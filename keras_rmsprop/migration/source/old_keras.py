@@ -24,6 +24,12 @@ def check_for_modern(construction, arguments):
                 "make one learning-rate schedule of both"
             )
         construction.needs_import("keras")
+        setter = construction.first_use_of("LearningRateScheduler", "ReduceLROnPlateau")
+        if setter:
+            construction.note(
+                f"`decay` becomes a schedule, which {setter} cannot set: leave `decay` "
+                "out, or let the one schedule do both"
+            )
 
 
 def modernize_learning_rate(arguments):

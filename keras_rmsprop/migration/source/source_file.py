@@ -106,10 +106,25 @@ class SourceFile:
         """Returns the nodes of some types, in the order of the code."""
         return [node for kind in kinds for node in self._by_kind.get(kind, ())]
 
+    def occurrences(self, *identifiers):
+        """Returns the nodes of some names, or attributes, outside of imports."""
+        self.asked_read |= {f"{dot}{each}" for each in identifiers for dot in ("", ".")}
+        return [
+            node
+            for node in self.of_kind(cst.Name)
+            if node.value in identifiers
+            and not isinstance(self.parent(node), cst.ImportAlias)
+        ]
+
     def names_in(self, node):
         """Returns all names that occur below a node, as a set."""
         nodes, _ = _nodes_and_parents(node)
         return {each.value for each in nodes if isinstance(each, cst.Name)}
+
+    def strings_in(self, node):
+        """Returns the string literals below a node, f-strings not among them."""
+        nodes, _ = _nodes_and_parents(node)
+        return [each for each in nodes if isinstance(each, cst.SimpleString)]
 
     def code(self, node):
         return self.module.code_for_node(node)

@@ -860,6 +860,40 @@ class TF1UsesTest(parameterized.TestCase):
         )
 
 
+class LearningRateTest(parameterized.TestCase):
+    """Code that sets the learning rate of what is rewritten."""
+
+    @parameterized.parameters(
+        (
+            "K.set_value(model.optimizer.lr, 0.5)",
+            "`model.optimizer.learning_rate = 0.5`",
+        ),
+        ("x = K.get_value(m.optimizer.lr)", "`float(m.optimizer.learning_rate)`"),
+        (
+            "def f(m):\n    keras.backend.set_value(m.optimizer.learning_rate, x)",
+            "`m.optimizer.learning_rate = x`",
+        ),
+    )
+    def test_by_the_backend_is_noted(self, line, instead):
+        code = f"import keras\nopt = keras.optimizers.RMSprop(lr=0.1)\n{line}\n"
+        [finding] = _reasons(upgrade_source(code), "note")
+        self.assertIn(f"write {instead}", finding.message)
+        self.assertEqual(finding.line, code.count("\n"))
+        self.assertEmpty(_reasons(upgrade_source(code, to="compat"), "note"))
+        code = code.replace("RMSprop", "Adam")
+        self.assertEmpty(_reasons(upgrade_source(code), "note"))
+
+    def test_by_a_callback_is_noted_where_decay_becomes_a_schedule(self):
+        code = (
+            "import keras\nopt = keras.optimizers.RMSprop(lr=0.1, decay=0.1)\n"
+            "def f():\n    keras.callbacks.ReduceLROnPlateau(monitor='loss')\n"
+        )
+        [finding] = _reasons(upgrade_source(code), "note")
+        self.assertIn("which `ReduceLROnPlateau` in line 4 cannot set", finding.message)
+        code = code.replace("decay=0.1", "decay=0.")
+        self.assertEmpty(_reasons(upgrade_source(code), "note"))
+
+
 class EvidenceTest(parameterized.TestCase):
     """What the file shows of its time comes before what is assumed."""
 
