@@ -20,13 +20,18 @@ VERSION = 1
 HEADER = "state.json"
 # A file of this size describes some hundred thousand variables.
 _MAX_HEADER_BYTES = 1 << 28
-_KINDS = ("tf1", "legacy", "keras")
+_KINDS = ("tf1", "legacy", "keras2", "keras")
 # NumPy's own files know these dtypes only as bytes.
 _EXTENDED = {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 _DTYPES = {
     **{
         name: np.dtype(name)
-        for name in ("float16", "float32", "float64", "complex64", "complex128")
+        for name in (
+            *("float16", "float32", "float64", "complex64", "complex128"),
+            # Of variables that no optimizer trains, such as those of random numbers.
+            *("bool", "int8", "int16", "int32", "int64"),
+            *("uint8", "uint16", "uint32", "uint64"),
+        )
     },
     **_EXTENDED,
 }
@@ -66,7 +71,13 @@ def save(state, path):
         "iterations": state.iterations,
         "hyperparameters": state.hyperparameters,
         "origin": state.origin,
+        "loss_scale": state.loss_scale,
+        "not_read": list(state.not_read),
         "variables": entries,
+        "others": [
+            {"name": name, "value": entry(array)}
+            for name, array in state.others.items()
+        ],
     }
     text = json.dumps(header, indent=1)
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
@@ -111,12 +122,13 @@ def load(path, state_type, variable_type):
     ):
         header = _header(archive)
         arrays = _Arrays(archive)
-        variables = {}
+        variables, others = {}, {}
         for each in _checked(header, "variables", list):
-            name = _checked(each, "name", str)
-            if name in variables:
-                raise ValueError(f"the variable {name!r} occurs twice")
+            name = _unused_name(each, variables)
             variables[name] = _variable(name, each, arrays, variable_type)
+        for each in _checked(header, "others", list):
+            name = _unused_name(each, others)
+            others[name] = arrays.read(_checked(each, "value", dict))
         arrays.check_all_used()
     return state_type(
         variables=variables,
@@ -125,6 +137,9 @@ def load(path, state_type, variable_type):
         update_rule=header["update_rule"],
         hyperparameters=header["hyperparameters"],
         origin=header["origin"],
+        others=others,
+        loss_scale=header["loss_scale"],
+        not_read=tuple(header["not_read"]),
     )
 
 
@@ -151,15 +166,27 @@ def _header(archive):
     _checked(header, "update_rule", (str, type(None)))
     _checked(header, "hyperparameters", dict)
     _checked(header, "origin", str)
+    # These came later, and files without them are whole.
+    header = {"loss_scale": {}, "not_read": [], "others": [], **header}
+    _checked(header, "loss_scale", dict)
+    if not all(isinstance(text, str) for text in _checked(header, "not_read", list)):
+        raise ValueError("its header has no valid 'not_read'")
     return header
+
+
+def _unused_name(entry, taken):
+    name = _checked(entry, "name", str)
+    if name in taken:
+        raise ValueError(f"the variable {name!r} occurs twice")
+    return name
 
 
 def _variable(name, entry, arrays, variable_type):
     slots = {
         slot: arrays.read(each) for slot, each in _checked(entry, "slots", dict).items()
     }
-    if "rms" not in slots:
-        raise ValueError(f"the variable {name!r} has no 'rms'")
+    if not slots:
+        raise ValueError(f"the variable {name!r} has no slots")
     value = None
     if _checked(entry, "value", (dict, type(None))) is not None:
         value = arrays.read(entry["value"])

@@ -17,7 +17,8 @@ class VariableState:
     Attributes:
         slots: Dictionary of arrays of the variable's shape. `"rms"`: mean of squared
             gradients; `"mg"`: mean of gradients (centered only); `"momentum"`; and
-            from Keras 3 `"average"` (`use_ema`) and `"gradient_accumulator"`.
+            from Keras `"average"` (`use_ema`) and `"gradient_accumulator"`. An
+            OptimizerV2 of another class has slots of other names.
         value: The variable's own value as an array, or None where the source holds
             none.
     """
@@ -33,7 +34,7 @@ class VariableState:
     @property
     def shape(self):
         """Shape of the variable, a tuple."""
-        return self.slots["rms"].shape
+        return next(iter(self.slots.values())).shape
 
 
 @dataclasses.dataclass(eq=False)
@@ -46,15 +47,20 @@ class OptimizerState:
             does not name them (Keras 3's `.keras` and `.weights.h5`) they are
             `"0"`, `"1"`, ...
         iterations: Number of steps taken, or None where the source does not tell.
-        kind: `"tf1"`, `"legacy"` or `"keras"`: the generation of the source's API.
+        kind: `"tf1"`, `"legacy"`, `"keras2"` or `"keras"`: the generation of the
+            source's API.
         update_rule: Name of the `UpdateRule` the source trained with, or None where
-            a Keras file does not tell.
+            a Keras file does not tell, and for an OptimizerV2 that is no RMSprop.
         hyperparameters: Dictionary of those that the source holds as numbers, by
             the argument names of its API.
         origin: Where it was read from, for messages.
         others: Dictionary of arrays by name: the model's variables that the source
             holds and the optimizer keeps nothing of, such as the moving statistics of
             a batch normalization.
+        loss_scale: Dictionary of what a `LossScaleOptimizer` around the optimizer
+            held, empty if there was none: `"dynamic_scale"`, the factor;
+            `"step_counter"`, the number of steps since it last changed; and its
+            arguments `"initial_scale"` and `"dynamic_growth_steps"`.
         not_read: Tuple of texts: what else the source holds and this state does not.
 
     Example:
@@ -77,6 +83,7 @@ class OptimizerState:
     hyperparameters: dict = dataclasses.field(default_factory=dict)
     origin: str = ""
     others: dict = dataclasses.field(default_factory=dict)
+    loss_scale: dict = dataclasses.field(default_factory=dict)
     not_read: tuple = ()
 
     @property
@@ -215,11 +222,9 @@ class OptimizerState:
         ]
         rows = [("variable", "shape", "dtype", "slots", "value")]
         for name, each in self.variables.items():
-            rms = each.slots["rms"]
+            dtype = next(iter(each.slots.values())).dtype.name
             value = "no" if each.value is None else "yes"
-            rows.append(
-                (name, str(rms.shape), rms.dtype.name, ", ".join(each.slots), value)
-            )
+            rows.append((name, str(each.shape), dtype, ", ".join(each.slots), value))
         widths = [max(map(len, column)) for column in zip(*rows)]
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths))

@@ -18,7 +18,7 @@ def read(optimizer, variables=None, session=None):
     source = live.adapter(optimizer, session)
     rows = source.rows(variables)
     names = [name for name, _, _ in rows]
-    unknown = [name for name, _, slots in rows if "rms" not in slots]
+    unknown = [name for name, _, slots in rows if not slots]
     if unknown:
         raise ValueError(f"The optimizer has no slots for {unknown}.")
     if not rows:
