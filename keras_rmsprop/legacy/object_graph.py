@@ -1,4 +1,4 @@
-"""What a `tf.train.Checkpoint` says of its objects: which they are and what they hold."""
+"""What a `tf.train.Checkpoint` says of its objects: who holds whom."""
 
 import collections
 

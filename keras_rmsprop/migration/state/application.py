@@ -2,17 +2,18 @@
 
 import numpy as np
 
-from keras_rmsprop.migration.state import live
+from keras_rmsprop.migration.state import holders, live
 
 
 def apply(state, optimizer, variables, name_map, restore_values, session, global_step):
     """Does what `OptimizerState.apply_to` documents."""
-    target = live.adapter(optimizer, session)
+    target = holders.adapter(optimizer, session)
     variables = list(variables)
     names, problems = match(state, variables, name_map)
     matched = [(v, n) for v, n in zip(variables, names) if n is not None]
     problems += _slot_problems(state, target, matched)
     problems += _building_problems(target, variables)
+    problems += target.loss_scale_problems(state.loss_scale)
     if restore_values:
         problems += [
             f"missing: the source holds no value of {name!r}, so that "
@@ -35,11 +36,12 @@ def apply(state, optimizer, variables, name_map, restore_values, session, global
 
     target.build(variables)
     pairs = [(counter, np.asarray(state.iterations)) for counter in counters]
+    pairs += target.loss_scale_pairs(state.loss_scale)
     for variable, name in matched:
         held = state.variables[name]
         for slot, slot_variable in target.slots(variable).items():
             # What the source lacks and the checks let pass is an unread momentum.
-            missing = np.zeros_like(held.slots["rms"])
+            missing = np.zeros_like(next(iter(held.slots.values())))
             pairs.append((slot_variable, held.slots.get(slot, missing)))
         if restore_values:
             pairs.append((variable, held.value))

@@ -151,8 +151,8 @@ def _kind(source):
         return "divided", path
     raise ValueError(
         f"{path!r} is none of the files that hold optimizer state: a checkpoint, "
-        "a .keras, .h5, .weights.h5 or .weights.json file, or a saved OptimizerState. It may be "
-        "truncated."
+        "a .keras, .h5, .weights.h5 or .weights.json file, or a saved "
+        "OptimizerState. It may be truncated."
     )
 
 

@@ -153,7 +153,10 @@ def _read_weights(weights, variables, centered):
     state = _state(weights, possible, variables, kind, {})
     state.update_rule = "legacy" if kind == "legacy" else None
     if name is None:
-        state.not_read += ("the class of the optimizer, which the file does not name",)
+        state.not_read += (
+            "the class of the optimizer and the generation of Keras, which the file "
+            "does not name",
+        )
     return state
 
 
