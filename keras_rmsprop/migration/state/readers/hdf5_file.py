@@ -7,6 +7,8 @@ import h5py
 import ml_dtypes
 import numpy as np
 
+from keras_rmsprop.migration.state.readers import hdf5_strings
+
 
 @contextlib.contextmanager
 def opened(file, origin, size):
@@ -18,6 +20,9 @@ def opened(file, origin, size):
         size: Number of its bytes.
     """
     try:
+        strings = hdf5_strings.bytes_of_strings(file)
+        if strings > size:
+            raise ValueError(f"its strings would take {strings} bytes of memory")
         with h5py.File(file, "r") as opened_file:
             yield File(opened_file, origin, size)
     # What HDF5 says of a damaged file depends on where the damage is, and h5py
@@ -42,6 +47,7 @@ class File:
     def __init__(self, file, origin, size):
         self._file = file
         self._origin = origin
+        self._size = size
         self._left = size
 
     def __contains__(self, path):
@@ -76,7 +82,8 @@ class File:
         if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
             raise ValueError(f"{path!r} in {self._origin!r} is no plain dataset.")
         # Keras marks what HDF5 only knows as two bytes.
-        is_bfloat16 = item.attrs.get("dtype") == "bfloat16" and item.dtype.itemsize == 2
+        is_bfloat16 = self._attribute(item, "dtype") == "bfloat16"
+        is_bfloat16 = is_bfloat16 and item.dtype.itemsize == 2
         if item.shape is None or not (is_bfloat16 or item.dtype.kind in "fiuc"):
             raise ValueError(f"{path!r} in {self._origin!r} holds no numbers.")
         size = math.prod(item.shape) * item.dtype.itemsize
@@ -100,7 +107,7 @@ class File:
     def text(self, path, attribute):
         """Returns an attribute that is a string, or None if there is none."""
         item = self._at(path)
-        value = None if item is None else item.attrs.get(attribute)
+        value = None if item is None else self._attribute(item, attribute)
         if isinstance(value, bytes):
             value = value.decode()
         return value if isinstance(value, str) else None
@@ -110,13 +117,13 @@ class File:
 
         Keras divides lists that are too long for HDF5 and numbers the pieces.
         """
-        attributes = self._at(path).attrs
-        if attribute in attributes:
-            pieces = [attributes[attribute]]
+        item = self._at(path)
+        if attribute in item.attrs:
+            pieces = [self._attribute(item, attribute)]
         else:
             pieces = []
-            while f"{attribute}{len(pieces)}" in attributes:
-                pieces.append(attributes[f"{attribute}{len(pieces)}"])
+            while f"{attribute}{len(pieces)}" in item.attrs:
+                pieces.append(self._attribute(item, f"{attribute}{len(pieces)}"))
         texts = [text for piece in pieces for text in np.ravel(piece).tolist()]
         texts = [text.decode() if isinstance(text, bytes) else text for text in texts]
         if not all(isinstance(text, str) for text in texts):
@@ -124,6 +131,19 @@ class File:
                 f"The {attribute} of {path!r} in {self._origin!r} are no names."
             )
         return texts
+
+    def _attribute(self, item, name):
+        """Returns the value of an attribute, None if there is none."""
+        if name not in item.attrs:
+            return None
+        stored = item.attrs.get_id(name)
+        size = math.prod(stored.shape or (1,)) * stored.get_type().get_size()
+        if size > self._size:
+            raise ValueError(
+                f"The {name} of {item.name!r} in {self._origin!r} would take {size} "
+                "bytes of memory."
+            )
+        return item.attrs[name]
 
     def _at(self, path):
         item = self._file

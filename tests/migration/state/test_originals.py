@@ -1,0 +1,224 @@
+"""Files that TensorFlow 2.9, Keras 2.15, 3.0 and 3.3 wrote are read and gone on from."""
+
+import keras
+import numpy as np
+import pytest
+from migration.state import originals, runs
+
+import keras_rmsprop
+from keras_rmsprop import migration
+
+# Kind and rule of each file.
+FILES = {
+    "tf2.9.3/rmsprop/checkpoint": ("legacy", "legacy"),
+    "tf2.9.3/rmsprop/saved_model": ("legacy", "legacy"),
+    "tf2.9.3/rmsprop/model.h5": ("legacy", "legacy"),
+    "tf2.9.3/plain/checkpoint": ("legacy", "legacy"),
+    "tf2.9.3/scaled/checkpoint": ("legacy", "legacy"),
+    "tf2.9.3/scaled/model.h5": ("legacy", "legacy"),
+    "tf2.9.3/custom/checkpoint": ("legacy", None),
+    "tf2.9.3/custom/model.h5": ("legacy", None),
+    "tf2.15.1/rmsprop/checkpoint": ("keras2", "keras2"),
+    "tf2.15.1/rmsprop/saved_model": ("keras2", "keras2"),
+    "tf2.15.1/rmsprop/model.h5": ("keras2", "keras2"),
+    "tf2.15.1/rmsprop/model.keras": ("keras2", "keras2"),
+    "tf2.15.1/rmsprop/model.weights.h5": ("keras", None),
+    "tf2.15.1/average/checkpoint": ("keras2", "keras2"),
+    "tf2.15.1/average/model.h5": ("keras2", "keras2"),
+    "tf2.15.1/scaled/checkpoint": ("keras2", "keras2"),
+    "tf2.15.1/scaled/model.h5": ("keras2", "keras2"),
+    "tf2.15.1/scaled/model.keras": ("keras2", "keras2"),
+    "keras3.0.5/rmsprop/model.h5": ("keras", "keras"),
+    "keras3.0.5/rmsprop/model.keras": ("keras", "keras"),
+    "keras3.0.5/rmsprop/model.weights.h5": ("keras", None),
+    "keras3.0.5/scaled/model.keras": ("keras", "keras"),
+    "keras3.3.3/rmsprop/of_model": ("keras", None),
+    "keras3.3.3/rmsprop/optimizer_only": ("keras", None),
+    "keras3.3.3/scaled/of_model": ("keras", None),
+    "keras3.3.3/scaled/optimizer_only": ("keras", None),
+}
+
+
+def read(file, model=None):
+    options = {}
+    if file.endswith((".keras", ".weights.h5")):
+        options["variables"] = model or originals.model()
+    if file.endswith(".weights.h5"):
+        options["centered"] = True
+    return migration.read_state(originals.path(file), **options)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_gives_what_its_run_held(file):
+    state = read(file)
+    expected = originals.expected(file.rpartition("/")[0])
+    assert (state.kind, state.update_rule) == FILES[file]
+    assert state.iterations == expected["iterations"] == 5
+    names = [originals.bare(name) for name in state.variables]
+    assert names == [originals.bare(name) for name in expected["order"]]
+    for name, variable in zip(names, state.variables.values()):
+        slots = {
+            key.split("/")[1]: array
+            for key, array in expected.items()
+            if key.startswith("slot/") and originals.bare(key) == name
+        }
+        assert set(variable.slots) == set(slots)
+        for slot, array in slots.items():
+            runs.assert_same_bits({slot: variable.slots[slot]}, {slot: array})
+        value = originals.part(expected, "value")[name]
+        runs.assert_same_bits({name: variable.value}, {name: value})
+    others = originals.part(expected, "other")
+    if "optimizer_only" in file:
+        others = {}
+    found = {originals.bare(name): array for name, array in state.others.items()}
+    assert set(found) == set(others)
+    for name, array in others.items():
+        runs.assert_same_bits({name: found[name]}, {name: array})
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if "/scaled/" in file])
+def test_the_loss_scale_is_read_or_said_to_be_missing(file):
+    state = read(file)
+    expected = originals.expected(file.rpartition("/")[0])
+    if "dynamic_scale" in state.loss_scale:
+        assert state.loss_scale["dynamic_scale"] == expected["scale"] == 2048.0
+        assert state.loss_scale["step_counter"] == expected["good_steps"] == 1
+    else:
+        # tf_keras writes it to its checkpoints only.
+        assert file.startswith("tf2") and "checkpoint" not in file
+        assert any("the loss scale" in text for text in state.not_read)
+        assert state.loss_scale["initial_scale"] == 1024.0
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_gives_the_configuration_that_it_holds(file):
+    state = read(file)
+    whole = {"rho": 0.8, "epsilon": 1e-6, "momentum": 0.9}
+    if "/custom/" in file:
+        whole = {}
+    elif file.endswith(("checkpoint", "of_model", "optimizer_only", ".weights.h5")):
+        assert "epsilon" not in state.hyperparameters
+        return
+    held = {name: state.hyperparameters[name] for name in whole}
+    assert held == pytest.approx(whole)
+    assert state.hyperparameters["learning_rate"] == pytest.approx(0.05)
+
+
+LEGACY = [file for file in FILES if "tf2.9.3" in file and "/custom/" not in file]
+
+
+@pytest.mark.parametrize("file", LEGACY)
+@pytest.mark.parametrize("api", ["legacy", "modern"])
+def test_an_optimizer_v2_run_goes_on_bit_for_bit(file, api):
+    run = file.rpartition("/")[0]
+    options = originals.RATE if "plain" in run else originals.FULL
+    if api == "legacy":
+        decay = 0.01 if "/rmsprop" in run else 0.0
+        optimizer = keras_rmsprop.legacy.RMSprop(decay=decay, **options)
+    else:
+        if "/rmsprop" in run:
+            rate = keras.optimizers.schedules.InverseTimeDecay(0.05, 1, 0.01)
+            options = {**options, "learning_rate": rate}
+        optimizer = keras_rmsprop.RMSprop(update_rule="legacy", **options)
+    variables = originals.model().trainable_variables
+    read(file).apply_to(optimizer, variables, restore_values=True)
+    originals.train_on(optimizer, variables)
+    after = originals.part(originals.expected(run), "after")
+    runs.assert_same_bits(originals.values(variables), after)
+
+
+@pytest.mark.parametrize("file", ["custom/checkpoint", "custom/model.h5"])
+def test_an_optimizer_v2_of_ones_own_goes_on_bit_for_bit(file):
+    variables = originals.model().trainable_variables
+    optimizer = originals.Momentous()
+    state = read(f"tf2.9.3/{file}")
+    state.apply_to(optimizer, variables, restore_values=True)
+    originals.train_on(optimizer, variables)
+    after = originals.part(originals.expected("tf2.9.3/custom"), "after")
+    runs.assert_same_bits(originals.values(variables), after)
+    live = migration.read_state(optimizer, variables=variables)
+    assert (live.kind, live.update_rule, live.iterations) == ("legacy", None, 10)
+    assert [list(v.slots) for v in live.variables.values()] == [["m", "v"]] * 4
+
+
+def test_a_state_only_fits_an_optimizer_with_its_slots():
+    variables = originals.model().trainable_variables
+    with pytest.raises(ValueError, match="(?s)a slot 'rms' and the source none"):
+        read("tf2.9.3/custom/checkpoint").apply_to(
+            keras_rmsprop.legacy.RMSprop(), variables
+        )
+    with pytest.raises(ValueError, match="(?s)a slot 'm' and the source none"):
+        read("tf2.9.3/rmsprop/checkpoint").apply_to(originals.Momentous(), variables)
+
+
+KERAS = [
+    file for file in FILES if not file.startswith("tf2.9.3") and "average" not in file
+]
+
+
+@pytest.mark.parametrize("file", KERAS)
+@pytest.mark.parametrize("make", [keras.optimizers.RMSprop, keras_rmsprop.RMSprop])
+def test_a_keras_run_goes_on_within_rounding(file, make):
+    optimizer = make(**originals.FULL)
+    scale = 1.0
+    if "/scaled/" in file:
+        optimizer = keras.optimizers.LossScaleOptimizer(
+            optimizer, initial_scale=1024.0, dynamic_growth_steps=4
+        )
+    model = originals.model()
+    variables = model.trainable_variables
+    state = read(file, model)
+    # The model is not the only one of its kind in this process.
+    names = {v.path: name for v, name in zip(variables, state.variables)}
+    state.apply_to(optimizer, variables, names, restore_values=True)
+    if "/scaled/" in file:
+        scale = state.loss_scale.get("dynamic_scale", 1024.0)
+        assert float(optimizer.dynamic_scale.numpy()) == scale
+
+    def scale_now():
+        return optimizer.dynamic_scale.numpy() if "/scaled/" in file else 1.0
+
+    originals.train_on(optimizer, variables, scale_now)
+    after = originals.part(originals.expected(file.rpartition("/")[0]), "after")
+    for name, value in originals.values(variables).items():
+        np.testing.assert_allclose(value, after[name], rtol=1e-6, atol=1e-6)
+    if "/scaled/" in file and "dynamic_scale" in state.loss_scale:
+        # One step since it grew, and five more: it grows at the fourth.
+        assert optimizer.dynamic_scale.numpy() == 4096.0
+        assert optimizer.step_counter.numpy() == 2
+
+
+def test_moving_averages_of_keras_2_are_read_and_go_on():
+    optimizer = keras_rmsprop.RMSprop(
+        momentum=0.9, use_ema=True, ema_momentum=0.9, **originals.RATE
+    )
+    variables = originals.model().trainable_variables
+    read("tf2.15.1/average/model.h5").apply_to(
+        optimizer, variables, restore_values=True
+    )
+    originals.train_on(optimizer, variables)
+    after = originals.part(originals.expected("tf2.15.1/average"), "after")
+    for name, value in originals.values(variables).items():
+        np.testing.assert_allclose(value, after[name], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "file, message",
+    [
+        ("tf2.9.3/rmsprop/optimizer_only", "only saves slots together"),
+        ("tf2.15.1/legacy/model.keras", "holds no optimizer state"),
+    ],
+)
+def test_files_without_slots_are_refused(file, message):
+    with pytest.raises(ValueError, match=message):
+        migration.read_state(originals.path(file))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_all_that_was_read_is_saved_and_loaded(file, tmp_path):
+    state = read(file)
+    state.save(tmp_path / "state.npz")
+    loaded = migration.OptimizerState.load(tmp_path / "state.npz")
+    runs.assert_same_state(loaded, state)
+    runs.assert_same_bits(loaded.others, state.others)
+    assert (loaded.loss_scale, loaded.not_read) == (state.loss_scale, state.not_read)
