@@ -229,4 +229,10 @@ class OptimizerState:
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths))
             lines.append("  " + "  ".join(cells).rstrip())
+        if self.loss_scale:
+            held = ", ".join(f"{k}={v!r}" for k, v in self.loss_scale.items())
+            lines.append(f"  loss scale: {held}")
+        if self.others:
+            lines.append(f"  variables without slots: {', '.join(self.others)}")
+        lines += [f"  not read: {text}" for text in self.not_read]
         return "\n".join(lines)

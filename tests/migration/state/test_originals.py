@@ -1,4 +1,4 @@
-"""Files that TensorFlow 2.9, Keras 2.15, 3.0 and 3.3 wrote are read and gone on from."""
+"""Files of TensorFlow 2.9, Keras 2.15, 3.0 and 3.3 are read and gone on from."""
 
 import keras
 import numpy as np

@@ -85,7 +85,7 @@ def _keras(stored, values, config, path):
         elif word == "dynamic_scale":
             loss_scale[word] = checked.number(stored[name], name, path)
     return OptimizerState(
-        variables=_variables(stored, found, values, {"rms"}, path),
+        variables=_variables(stored, found, values, ("rms",), path),
         # The scaling around an optimizer has a counter, too, and leaves it at 0.
         iterations=max(counts, default=None),
         kind=kind,
@@ -113,9 +113,10 @@ def _legacy(stored, values, config, path):
             f"{path!r} holds optimizer weights that are not named as those of RMSprop: "
             f"slots {sorted(strange)}."
         )
-    needed = {"rms"} if is_rmsprop else {slot for _, slot in found.values()}
     return OptimizerState(
-        variables=_variables(stored, found, values, needed, path),
+        variables=_variables(
+            stored, found, values, ("rms",) if is_rmsprop else (), path
+        ),
         iterations=checked.count(stored[counters[0]], counters[0], path),
         kind="legacy",
         update_rule="legacy" if is_rmsprop else None,
@@ -165,7 +166,7 @@ def _check_understood(found, path):
 
 
 def _variables(stored, found, values, needed, path):
-    """Returns the `VariableState`s by name; all have the needed slots."""
+    """Returns the `VariableState`s by name; all have the same slots."""
     slots = {}
     for name, (variable, slot) in found.items():
         of_variable = slots.setdefault(variable, {})
@@ -175,11 +176,12 @@ def _variables(stored, found, values, needed, path):
                 f"{name!r} is one."
             )
         of_variable[slot] = stored[name]
+    wanted = {slot for _, slot in found.values()}.union(needed)
     for variable, arrays in slots.items():
-        if not needed <= set(arrays):
+        if wanted != set(arrays):
             raise ValueError(
                 f"{path!r} has slots {list(arrays)} of the variable {variable!r}, "
-                f"without {sorted(needed - set(arrays))}."
+                f"without {sorted(wanted - set(arrays))}."
             )
     return {
         name: checked.variable(name, arrays, values.get(name), path)

@@ -66,6 +66,11 @@ def parsed(config, origin):
                 f"The optimizer's configuration in {origin!r} has {argument}={value!r},"
                 " which is no number."
             )
+    rule = arguments.get("update_rule", "")
+    if not isinstance(rule, (str, dict)):
+        raise ValueError(
+            f"The optimizer's configuration in {origin!r} has update_rule={rule!r}."
+        )
     where = f"{config.get('module')} {config.get('registered_name')}"
     return OptimizerConfig(
         class_name=name,
@@ -109,6 +114,8 @@ def of_saved_model(path):
             metadata.ParseFromString(file.read())
     except DecodeError as error:
         raise ValueError(f"{path!r} is truncated or damaged: {error}") from error
+    if not metadata.nodes:
+        raise ValueError(f"{path!r} is empty: there are no objects in it.")
     for node in metadata.nodes:
         if node.node_path == "root":
             root = from_json(node.metadata, path, "metadata")
