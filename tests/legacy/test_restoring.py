@@ -7,41 +7,41 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from migration.state import originals, runs
+from migration.state import keras_originals, runs
 
 from keras_rmsprop import legacy, migration
 
-SHIPPED = originals.path("tf2.9.3/rmsprop/checkpoint")
+SHIPPED = keras_originals.path("tf2.9.3/rmsprop/checkpoint")
 
 
 def rmsprop(**options):
-    return legacy.RMSprop(decay=0.01, **{**originals.FULL, **options})
+    return legacy.RMSprop(decay=0.01, **{**keras_originals.FULL, **options})
 
 
 def restored_values(variables):
-    values = originals.part(originals.expected("tf2.9.3/rmsprop"), "value")
+    values = keras_originals.part(keras_originals.expected("tf2.9.3/rmsprop"), "value")
     for variable in variables:
-        variable.assign(values[originals.bare(variable.path)])
+        variable.assign(values[keras_originals.bare(variable.path)])
 
 
 @pytest.mark.parametrize("tracks_model", [True, False])
 @pytest.mark.parametrize("built", [True, False])
 def test_a_run_of_tensorflow_2_9_goes_on_bit_for_bit(tracks_model, built):
-    model, optimizer = originals.model(), rmsprop()
+    model, optimizer = keras_originals.model(), rmsprop()
     variables = model.trainable_variables
     if built:
         optimizer.build(variables)
     tracked = {"model": model} if tracks_model else {}
     status = tf.train.Checkpoint(optimizer=optimizer, **tracked).restore(SHIPPED)
     restored_values(variables)
-    originals.train_on(optimizer, variables)
+    keras_originals.train_on(optimizer, variables)
     status.expect_partial()
-    after = originals.part(originals.expected("tf2.9.3/rmsprop"), "after")
-    runs.assert_same_bits(originals.values(variables), after)
+    after = keras_originals.part(keras_originals.expected("tf2.9.3/rmsprop"), "after")
+    runs.assert_same_bits(keras_originals.values(variables), after)
 
 
 def test_a_compiled_function_goes_on_with_what_was_restored():
-    model, optimizer = originals.model(), rmsprop()
+    model, optimizer = keras_originals.model(), rmsprop()
     variables = model.trainable_variables
     optimizer.build(variables)
 
@@ -51,24 +51,26 @@ def test_a_compiled_function_goes_on_with_what_was_restored():
 
     step([tf.zeros(v.shape) for v in variables])
     tf.train.Checkpoint(optimizer=optimizer).restore(SHIPPED).expect_partial()
-    slots = originals.part(originals.expected("tf2.9.3/rmsprop"), "slot/mg")
+    slots = keras_originals.part(keras_originals.expected("tf2.9.3/rmsprop"), "slot/mg")
     for variable in variables:
         found = optimizer.get_slot(variable, "mg").numpy()
-        runs.assert_same_bits({"": found}, {"": slots[originals.bare(variable.path)]})
+        runs.assert_same_bits(
+            {"": found}, {"": slots[keras_originals.bare(variable.path)]}
+        )
 
 
 def test_an_optimizer_of_ones_own_is_restored():
-    model, optimizer = originals.model(), originals.Momentous()
-    path = originals.path("tf2.9.3/custom/checkpoint")
+    model, optimizer = keras_originals.model(), keras_originals.Momentous()
+    path = keras_originals.path("tf2.9.3/custom/checkpoint")
     status = tf.train.Checkpoint(model=model, optimizer=optimizer).restore(path)
     variables = model.trainable_variables
-    values = originals.part(originals.expected("tf2.9.3/custom"), "value")
+    values = keras_originals.part(keras_originals.expected("tf2.9.3/custom"), "value")
     for variable in variables:
-        variable.assign(values[originals.bare(variable.path)])
-    originals.train_on(optimizer, variables)
+        variable.assign(values[keras_originals.bare(variable.path)])
+    keras_originals.train_on(optimizer, variables)
     status.expect_partial()
-    after = originals.part(originals.expected("tf2.9.3/custom"), "after")
-    runs.assert_same_bits(originals.values(variables), after)
+    after = keras_originals.part(keras_originals.expected("tf2.9.3/custom"), "after")
+    runs.assert_same_bits(keras_originals.values(variables), after)
 
 
 @pytest.mark.parametrize(
@@ -84,27 +86,27 @@ def test_an_optimizer_of_ones_own_is_restored():
 @pytest.mark.parametrize("built", [True, False])
 def test_slots_that_are_not_there_are_an_error(file, options, message, built):
     optimizer = rmsprop(**options)
-    variables = originals.model().trainable_variables
+    variables = keras_originals.model().trainable_variables
     if built:
         optimizer.build(variables)
-    path = originals.path(file)
+    path = keras_originals.path(file)
     tf.train.Checkpoint(optimizer=optimizer).restore(path).expect_partial()
     before = [v.numpy() for v in variables]
     with pytest.raises(ValueError, match=message):
-        originals.train_on(optimizer, variables)
+        keras_originals.train_on(optimizer, variables)
     for variable, value in zip(variables, before):
         np.testing.assert_array_equal(variable, value)
 
 
 def test_what_cannot_be_restored_can_be_applied():
-    model = originals.model()
+    model = keras_originals.model()
     optimizer = rmsprop()
     state = migration.read_state(SHIPPED)
     variables = model.trainable_variables
     state.apply_to(optimizer, variables, restore_values=True)
-    originals.train_on(optimizer, variables)
-    after = originals.part(originals.expected("tf2.9.3/rmsprop"), "after")
-    runs.assert_same_bits(originals.values(variables), after)
+    keras_originals.train_on(optimizer, variables)
+    after = keras_originals.part(keras_originals.expected("tf2.9.3/rmsprop"), "after")
+    runs.assert_same_bits(keras_originals.values(variables), after)
 
 
 def layers(library, names, shape=4):
@@ -225,9 +227,13 @@ def test_an_optimizer_that_was_restored_can_be_copied(tmp_path):
     optimizer = rmsprop()
     tf.train.Checkpoint(optimizer=optimizer).restore(SHIPPED).expect_partial()
     twin = copy.deepcopy(optimizer)
-    variables = originals.model().trainable_variables
+    variables = keras_originals.model().trainable_variables
     twin.build(variables)
-    slots = originals.part(originals.expected("tf2.9.3/rmsprop"), "slot/rms")
+    slots = keras_originals.part(
+        keras_originals.expected("tf2.9.3/rmsprop"), "slot/rms"
+    )
     for variable in variables:
         found = twin.get_slot(variable, "rms").numpy()
-        runs.assert_same_bits({"": found}, {"": slots[originals.bare(variable.path)]})
+        runs.assert_same_bits(
+            {"": found}, {"": slots[keras_originals.bare(variable.path)]}
+        )

@@ -11,7 +11,7 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-from migration.state import originals
+from migration.state import keras_originals
 
 from keras_rmsprop import migration
 
@@ -30,7 +30,7 @@ SOURCES = [
 
 def copied(source, folder):
     """Copies a source and returns the path to read and its files."""
-    original = originals.FILES / source
+    original = keras_originals.FILES / source
     path = folder / original.name
     if original.is_file():
         shutil.copy(original, path)
@@ -168,7 +168,7 @@ def test_one_array_under_many_names_is_read_once(tmp_path):
 
 def test_compressed_members_of_an_archive_are_refused(tmp_path):
     path = tmp_path / "m.keras"
-    source = originals.path("keras3.0.5/rmsprop/model.keras")
+    source = keras_originals.path("keras3.0.5/rmsprop/model.keras")
     with zipfile.ZipFile(source) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     members["model.weights.h5"] += bytes(1 << 26)
@@ -183,7 +183,7 @@ def test_compressed_members_of_an_archive_are_refused(tmp_path):
 def with_config(change, folder):
     """Returns a `.keras` file with a changed `config.json`."""
     path = folder / "m.keras"
-    source = originals.path("keras3.0.5/scaled/model.keras")
+    source = keras_originals.path("keras3.0.5/scaled/model.keras")
     with zipfile.ZipFile(source) as archive, zipfile.ZipFile(path, "w") as out:
         for name in archive.namelist():
             content = archive.read(name)
@@ -282,7 +282,7 @@ def test_a_heap_without_an_end_is_refused(tmp_path):
 
 def test_io_errors_name_the_archive_and_not_its_bytes(tmp_path):
     path = tmp_path / "m.keras"
-    source = originals.path("keras3.0.5/rmsprop/model.keras")
+    source = keras_originals.path("keras3.0.5/rmsprop/model.keras")
     with zipfile.ZipFile(source) as archive, zipfile.ZipFile(path, "w") as out:
         for name in archive.namelist():
             content = archive.read(name)

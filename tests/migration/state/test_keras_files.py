@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from migration.state import originals, runs
+from migration.state import keras_originals, runs
 
 import keras_rmsprop
 from keras_rmsprop import migration
@@ -211,7 +211,7 @@ def test_a_schedule_of_ones_own_stays_the_data_that_it_is(tmp_path):
 def edited(file, change, folder):
     """Copies a file of the originals, changes it and returns its path."""
     path = folder / file.rpartition("/")[2]
-    shutil.copy(originals.FILES / file, path)
+    shutil.copy(keras_originals.FILES / file, path)
     with h5py.File(path, "r+") as opened:
         change(opened)
     return path

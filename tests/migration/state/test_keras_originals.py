@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from migration.state import originals, runs
+from migration.state import keras_originals, runs
 
 import keras_rmsprop
 from keras_rmsprop import migration
@@ -42,35 +42,35 @@ FILES = {
 def read(file, model=None):
     options = {}
     if file.endswith((".keras", ".weights.h5")):
-        options["variables"] = model or originals.model()
+        options["variables"] = model or keras_originals.model()
     if file.endswith(".weights.h5"):
         options["centered"] = True
-    return migration.read_state(originals.path(file), **options)
+    return migration.read_state(keras_originals.path(file), **options)
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_a_file_gives_what_its_run_held(file):
     state = read(file)
-    expected = originals.expected(file.rpartition("/")[0])
+    expected = keras_originals.expected(file.rpartition("/")[0])
     assert (state.kind, state.update_rule) == FILES[file]
     assert state.iterations == expected["iterations"] == 5
-    names = [originals.bare(name) for name in state.variables]
-    assert names == [originals.bare(name) for name in expected["order"]]
+    names = [keras_originals.bare(name) for name in state.variables]
+    assert names == [keras_originals.bare(name) for name in expected["order"]]
     for name, variable in zip(names, state.variables.values()):
         slots = {
             key.split("/")[1]: array
             for key, array in expected.items()
-            if key.startswith("slot/") and originals.bare(key) == name
+            if key.startswith("slot/") and keras_originals.bare(key) == name
         }
         assert set(variable.slots) == set(slots)
         for slot, array in slots.items():
             runs.assert_same_bits({slot: variable.slots[slot]}, {slot: array})
-        value = originals.part(expected, "value")[name]
+        value = keras_originals.part(expected, "value")[name]
         runs.assert_same_bits({name: variable.value}, {name: value})
-    others = originals.part(expected, "other")
+    others = keras_originals.part(expected, "other")
     if "optimizer_only" in file:
         others = {}
-    found = {originals.bare(name): array for name, array in state.others.items()}
+    found = {keras_originals.bare(name): array for name, array in state.others.items()}
     assert set(found) == set(others)
     for name, array in others.items():
         runs.assert_same_bits({name: found[name]}, {name: array})
@@ -79,7 +79,7 @@ def test_a_file_gives_what_its_run_held(file):
 @pytest.mark.parametrize("file", [file for file in FILES if "/scaled/" in file])
 def test_the_loss_scale_is_read_or_said_to_be_missing(file):
     state = read(file)
-    expected = originals.expected(file.rpartition("/")[0])
+    expected = keras_originals.expected(file.rpartition("/")[0])
     if "dynamic_scale" in state.loss_scale:
         assert state.loss_scale["dynamic_scale"] == expected["scale"] == 2048.0
         assert state.loss_scale["step_counter"] == expected["good_steps"] == 1
@@ -111,7 +111,7 @@ LEGACY = [file for file in FILES if "tf2.9.3" in file and "/custom/" not in file
 @pytest.mark.parametrize("api", ["legacy", "modern"])
 def test_an_optimizer_v2_run_goes_on_bit_for_bit(file, api):
     run = file.rpartition("/")[0]
-    options = originals.RATE if "plain" in run else originals.FULL
+    options = keras_originals.RATE if "plain" in run else keras_originals.FULL
     if api == "legacy":
         decay = 0.01 if "/rmsprop" in run else 0.0
         optimizer = keras_rmsprop.legacy.RMSprop(decay=decay, **options)
@@ -120,35 +120,37 @@ def test_an_optimizer_v2_run_goes_on_bit_for_bit(file, api):
             rate = keras.optimizers.schedules.InverseTimeDecay(0.05, 1, 0.01)
             options = {**options, "learning_rate": rate}
         optimizer = keras_rmsprop.RMSprop(update_rule="legacy", **options)
-    variables = originals.model().trainable_variables
+    variables = keras_originals.model().trainable_variables
     read(file).apply_to(optimizer, variables, restore_values=True)
-    originals.train_on(optimizer, variables)
-    after = originals.part(originals.expected(run), "after")
-    runs.assert_same_bits(originals.values(variables), after)
+    keras_originals.train_on(optimizer, variables)
+    after = keras_originals.part(keras_originals.expected(run), "after")
+    runs.assert_same_bits(keras_originals.values(variables), after)
 
 
 @pytest.mark.parametrize("file", ["custom/checkpoint", "custom/model.h5"])
 def test_an_optimizer_v2_of_ones_own_goes_on_bit_for_bit(file):
-    variables = originals.model().trainable_variables
-    optimizer = originals.Momentous()
+    variables = keras_originals.model().trainable_variables
+    optimizer = keras_originals.Momentous()
     state = read(f"tf2.9.3/{file}")
     state.apply_to(optimizer, variables, restore_values=True)
-    originals.train_on(optimizer, variables)
-    after = originals.part(originals.expected("tf2.9.3/custom"), "after")
-    runs.assert_same_bits(originals.values(variables), after)
+    keras_originals.train_on(optimizer, variables)
+    after = keras_originals.part(keras_originals.expected("tf2.9.3/custom"), "after")
+    runs.assert_same_bits(keras_originals.values(variables), after)
     live = migration.read_state(optimizer, variables=variables)
     assert (live.kind, live.update_rule, live.iterations) == ("legacy", None, 10)
     assert [list(v.slots) for v in live.variables.values()] == [["m", "v"]] * 4
 
 
 def test_a_state_only_fits_an_optimizer_with_its_slots():
-    variables = originals.model().trainable_variables
+    variables = keras_originals.model().trainable_variables
     with pytest.raises(ValueError, match="(?s)a slot 'rms' and the source none"):
         read("tf2.9.3/custom/checkpoint").apply_to(
             keras_rmsprop.legacy.RMSprop(), variables
         )
     with pytest.raises(ValueError, match="(?s)a slot 'm' and the source none"):
-        read("tf2.9.3/rmsprop/checkpoint").apply_to(originals.Momentous(), variables)
+        read("tf2.9.3/rmsprop/checkpoint").apply_to(
+            keras_originals.Momentous(), variables
+        )
 
 
 KERAS = [
@@ -159,13 +161,13 @@ KERAS = [
 @pytest.mark.parametrize("file", KERAS)
 @pytest.mark.parametrize("make", [keras.optimizers.RMSprop, keras_rmsprop.RMSprop])
 def test_a_keras_run_goes_on_within_rounding(file, make):
-    optimizer = make(**originals.FULL)
+    optimizer = make(**keras_originals.FULL)
     scale = 1.0
     if "/scaled/" in file:
         optimizer = keras.optimizers.LossScaleOptimizer(
             optimizer, initial_scale=1024.0, dynamic_growth_steps=4
         )
-    model = originals.model()
+    model = keras_originals.model()
     variables = model.trainable_variables
     state = read(file, model)
     # The model is not the only one of its kind in this process.
@@ -178,9 +180,11 @@ def test_a_keras_run_goes_on_within_rounding(file, make):
     def scale_now():
         return optimizer.dynamic_scale.numpy() if "/scaled/" in file else 1.0
 
-    originals.train_on(optimizer, variables, scale_now)
-    after = originals.part(originals.expected(file.rpartition("/")[0]), "after")
-    for name, value in originals.values(variables).items():
+    keras_originals.train_on(optimizer, variables, scale_now)
+    after = keras_originals.part(
+        keras_originals.expected(file.rpartition("/")[0]), "after"
+    )
+    for name, value in keras_originals.values(variables).items():
         np.testing.assert_allclose(value, after[name], rtol=1e-6, atol=1e-6)
     if "/scaled/" in file and "dynamic_scale" in state.loss_scale:
         # One step since it grew, and five more: it grows at the fourth.
@@ -190,15 +194,15 @@ def test_a_keras_run_goes_on_within_rounding(file, make):
 
 def test_moving_averages_of_keras_2_are_read_and_go_on():
     optimizer = keras_rmsprop.RMSprop(
-        momentum=0.9, use_ema=True, ema_momentum=0.9, **originals.RATE
+        momentum=0.9, use_ema=True, ema_momentum=0.9, **keras_originals.RATE
     )
-    variables = originals.model().trainable_variables
+    variables = keras_originals.model().trainable_variables
     read("tf2.15.1/average/model.h5").apply_to(
         optimizer, variables, restore_values=True
     )
-    originals.train_on(optimizer, variables)
-    after = originals.part(originals.expected("tf2.15.1/average"), "after")
-    for name, value in originals.values(variables).items():
+    keras_originals.train_on(optimizer, variables)
+    after = keras_originals.part(keras_originals.expected("tf2.15.1/average"), "after")
+    for name, value in keras_originals.values(variables).items():
         np.testing.assert_allclose(value, after[name], rtol=1e-6, atol=1e-6)
 
 
@@ -211,7 +215,7 @@ def test_moving_averages_of_keras_2_are_read_and_go_on():
 )
 def test_files_without_slots_are_refused(file, message):
     with pytest.raises(ValueError, match=message):
-        migration.read_state(originals.path(file))
+        migration.read_state(keras_originals.path(file))
 
 
 @pytest.mark.parametrize("file", FILES)
