@@ -481,9 +481,10 @@ class Recorder(object):
         ticket = self._record_before(api, given)
         with tf.control_dependencies([ticket]):
             result = call()
-        api.delay(result, ticket)
-        recorded = self._record_after(ticket, _operations(result))
-        return _after_all(recorded, result)
+        updates = _updates(result)
+        api.delay(updates, ticket)
+        recorded = self._record_after(ticket, updates)
+        return _after_all(recorded, result, updates)
 
     def _record_before(self, api, given):
         """Adds what records a step's start to a graph; returns the step's ticket."""
@@ -507,16 +508,17 @@ class Recorder(object):
                     ),
                 )
 
-    def _record_after(self, ticket, control):
+    def _record_after(self, ticket, updates):
         """Adds what records a step's end to a graph."""
-        with tf.device("/cpu:0"), tf.control_dependencies(control):
+        with tf.device("/cpu:0"), tf.control_dependencies(updates):
 
             def record():
                 values = self._trained + self._other_variables()
                 tensors = [ticket] + [_read(variable) for variable in values]
                 return _call(self._after, tensors, tf.int64)
 
-            return _when(tf.greater_equal(ticket, 0), record)
+            begun = tf.greater_equal(ticket, 0, name="record_rmsprop_begun")
+            return _when(begun, record)
 
     def _other_variables(self):
         """Returns the model's variables that the optimizer does not train."""
@@ -783,23 +785,26 @@ def _when(predicate, function):
     return tf.cond(predicate, function, lambda: tf.constant(-1, tf.int64))
 
 
-def _operations(result):
-    """Returns what to wait for, of what an optimizer returned in a graph."""
+def _updates(result):
+    """Returns the operations to wait for, of what an optimizer returned in a graph."""
+    if hasattr(_tf1.get_default_graph(), "outer_graph"):
+        # A `tf.function` runs all that changes something, in its order.
+        return []
     results = result if isinstance(result, list) else [result]
-    return [each for each in results if isinstance(each, (tf.Operation, tf.Tensor))]
+    # Operations, or tensors and variables that stand for them.
+    return [each if isinstance(each, tf.Operation) else each.op for each in results]
 
 
-def _after_all(recorded, result):
+def _after_all(recorded, result, updates):
     """Returns what an optimizer returned, so that running it runs the recorder too."""
+    if not updates:
+        return result
     if isinstance(result, list):
         return result + [recorded]
-    if isinstance(result, tf.Operation):
-        return tf.group(result, recorded)
     if isinstance(result, tf.Tensor):
         with tf.control_dependencies([recorded]):
             return tf.identity(result)
-    # A variable, in a `tf.function`, which runs all that changes something.
-    return result
+    return tf.group(recorded, *updates)
 
 
 def _executes_eagerly():
@@ -1050,8 +1055,8 @@ class _Api(object):
         """Creates the optimizer's variables, in the scopes where it does so itself."""
         raise NotImplementedError
 
-    def delay(self, result, ticket):
-        """Has what the optimizer returned wait for a ticket, if it does not yet."""
+    def delay(self, updates, ticket):
+        """Has operations wait for a ticket, if they do not yet."""
 
     @staticmethod
     def _sorted_out(config):
@@ -1363,6 +1368,24 @@ class _Keras(_Lists):
         return _tensor(self.optimizer.learning_rate)
 
 
+class _Rate(object):
+    """Stands for the learning rate of the class of 2017 and keeps its first product.
+
+    With `decay` that is the rate of the step. To make it a second time would be to read
+    the step counter twice, and the class does not order its reads and its increment.
+    """
+
+    def __init__(self, rate):
+        self._rate = rate
+        self.product = None
+
+    def __mul__(self, other):
+        product = self._rate * other
+        if self.product is None:
+            self.product = product
+        return product
+
+
 class _Keras2017(_Api):
     """`tf.keras.optimizers.RMSprop` of TensorFlow 1.4 to 1.12, and Keras 2's own."""
 
@@ -1381,7 +1404,12 @@ class _Keras2017(_Api):
             return found
 
         def get_updates(original, *args, **kwargs):
-            made = list(original(*args, **kwargs))
+            rate = self.optimizer.lr
+            self.optimizer.lr = self._rate = _Rate(rate)
+            try:
+                made = list(original(*args, **kwargs))
+            finally:
+                self.optimizer.lr = rate
             return recorder._take(self, self._pairs, lambda: made)
 
         _patch(self.optimizer, "get_gradients", get_gradients)
@@ -1397,11 +1425,11 @@ class _Keras2017(_Api):
     def create(self, pairs):
         """Does nothing: `get_updates` has created all."""
 
-    def delay(self, result, ticket):
+    def delay(self, updates, ticket):
         # They were made before the ticket could be, which reads their slots. The way
         # to make an operation wait has been private since TensorFlow 0.5.
-        for update in result:
-            getattr(update, "op", update)._add_control_input(ticket.op)
+        for update in updates:
+            update._add_control_input(ticket.op)
 
     def slots(self, variable):
         keys = [_key(each) for _, each in self._pairs]
@@ -1409,11 +1437,8 @@ class _Keras2017(_Api):
         return {"rms": slots[keys.index(_key(variable))]}
 
     def rate(self, variables):
-        optimizer, rate = self.optimizer, self.optimizer.lr
-        if optimizer.initial_decay > 0:
-            step = tf.cast(optimizer.iterations, optimizer.decay.dtype.base_dtype)
-            rate = rate * (1.0 / (1.0 + optimizer.decay * step))
-        return rate
+        has_decay = self.optimizer.initial_decay > 0
+        return self._rate.product if has_decay else self.optimizer.lr
 
     def settings(self):
         return {name: getattr(self.optimizer, name) for name in ("lr", "rho", "decay")}

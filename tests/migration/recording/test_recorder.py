@@ -20,6 +20,9 @@ import tensorflow as tf
 import tf_keras
 from absl.testing import parameterized
 
+# Under a private name only: the last copy of the class of TensorFlow 1.4 to 1.12.
+from tf_keras.src.optimizers import optimizer_v1
+
 import compat_v1
 import keras_rmsprop
 from keras_rmsprop.migration import read_recording
@@ -177,6 +180,95 @@ def test_fit_records_losses_batches_and_the_whole_model(recorder, path, modules,
     assert [value.tolist() for value in statistics] == [[0.0] * 5, [1.0] * 5]
     frozen = [value for name, value in zip(recording.others, steps[-1].others)]
     assert np.array_equal(frozen[0], model.layers[1].get_weights()[2])
+
+
+def ancestors(operation):
+    """Returns all operations that run before this one."""
+    found, open_ends = set(), [operation]
+    while open_ends:
+        each = open_ends.pop()
+        before = {tensor.op for tensor in each.inputs} | set(each.control_inputs)
+        open_ends += before - found
+        found |= before
+    return found
+
+
+def updates_of(make, name):
+    """Returns what the optimizer returned in a graph with two variables."""
+    kernel = tf1.get_variable("kernel", initializer=START[0])
+    bias = tf1.get_variable("bias", initializer=START[1])
+    loss = tf.reduce_sum(tf.square(tf.nn.embedding_lookup(kernel, [1, 1]) + bias))
+    if name == "minimize":
+        return make(0.1).minimize(loss, tf1.train.get_or_create_global_step())
+    return make(0.1).get_updates(loss, [kernel, bias])
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "use_resource"),
+    [
+        (tf1.train.RMSPropOptimizer, "minimize", False),
+        (tf1.train.RMSPropOptimizer, "minimize", True),
+        (compat_v1.train.RMSPropOptimizer, "minimize", False),
+        (compat_v1.train.RMSPropOptimizer, "minimize", True),
+        (tf_keras.optimizers.legacy.RMSprop, "get_updates", True),
+        (keras_rmsprop.legacy.RMSprop, "get_updates", True),
+        (optimizer_v1.RMSprop, "get_updates", False),
+        (optimizer_v1.RMSprop, "get_updates", True),
+    ],
+    ids=lambda each: getattr(each, "__module__", str(each)),
+)
+def test_every_update_of_a_graph_lies_between_both_records(
+    recorder, make, name, use_resource
+):
+    with tf.Graph().as_default() as graph:
+        tf1.get_variable_scope().set_use_resource(use_resource)
+        updates_of(lambda *args: recorder.wrap(make(*args)), name)
+        operations = graph.get_operations()
+    (begun,) = (op for op in operations if op.name.endswith("record_rmsprop_begun"))
+    ticket = begun.inputs[0].op
+    written = [op for op in operations if op.type == "If" and begun in ancestors(op)]
+    updates = [op for op in operations if is_update(op)]
+    assert len(updates) >= 2 and written
+    assert all(ticket in ancestors(update) for update in updates)
+    assert all(set(updates) <= ancestors(op) for op in written)
+
+
+def is_update(operation):
+    """Whether this changes a variable by what comes of a gradient."""
+    changes = "Apply" in operation.type or "Assign" in operation.type
+    return changes and any("gradients" in op.name for op in ancestors(operation))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_the_class_of_2017_is_recorded_in_a_graph(recorder, path, decay):
+    ends = []
+    for wrap in (lambda optimizer: optimizer, recorder.wrap):
+        with tf.Graph().as_default():
+            variable = tf1.get_variable("w", initializer=np.ones(3, np.float32))
+            optimizer = wrap(optimizer_v1.RMSprop(lr=0.1, decay=decay, clipvalue=0.5))
+            updates = optimizer.get_updates(tf.reduce_sum(variable**2), [variable])
+            with tf1.Session() as session:
+                session.run(tf1.global_variables_initializer())
+                for _ in range(6):
+                    session.run(updates)
+                ends.append(session.run(variable))
+    if not decay:
+        # With it the class reads its step counter before or after the increment.
+        assert ends[0].tobytes() == ends[1].tobytes()
+    recording = read_recording(path)
+    assert recording.generation == "keras_2017" and recording.clipped
+    assert recording.arguments["lr"] == np.float32(0.1)
+    assert recording.arguments["decay"] == decay
+    value, mean_square = np.ones(3), np.zeros(3)
+    for number, step in enumerate(recording):
+        rate = 0.1 / (1 + decay * number)
+        assert step.learning_rate == pytest.approx(rate, rel=1e-6)
+        assert step.loss == pytest.approx(np.sum(value**2), rel=1e-6)
+        mean_square = 0.9 * mean_square + 0.1 * step.gradients[0] ** 2
+        moved = step.learning_rate * step.gradients[0] / np.sqrt(mean_square)
+        np.testing.assert_allclose(step.values[0], value - moved, rtol=1e-5)
+        value = step.values[0]
+    assert np.array_equal(step.values[0], ends[1])
 
 
 def graph_run(recorder, steps, make=tf1.train.RMSPropOptimizer, **session):
@@ -423,7 +515,11 @@ def test_a_step_that_failed_is_recorded_when_it_is_taken_again(recorder, path):
         optimizer = recorder.wrap(tf1.train.RMSPropOptimizer(0.1))
         step = optimizer.minimize(tf.reduce_sum(variable**2))
         # The tensor by whose value the recorder knows that a step has begun.
-        (begun,) = (op for op in graph.get_operations() if op.type == "GreaterEqual")
+        (begun,) = (
+            op
+            for op in graph.get_operations()
+            if op.name.endswith("record_rmsprop_begun")
+        )
         with tf.control_dependencies(begun.inputs[:1]):
             fail = tf1.assert_equal(0, tf1.placeholder_with_default(1, []))
         with tf1.Session() as session:
