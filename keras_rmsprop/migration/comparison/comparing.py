@@ -1,15 +1,20 @@
 """`compare`: trains with two optimizers side by side and measures."""
 
 import dataclasses
-import itertools
 import math
 import numbers
+import zlib
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rmsprop.migration.comparison import participants, workloads
+from keras_rmsprop.migration.comparison import (
+    participants,
+    porting,
+    recorded,
+    workloads,
+)
 from keras_rmsprop.migration.comparison.attribution import (
     ROUNDING,
     UNEXPLAINED,
@@ -23,20 +28,29 @@ from keras_rmsprop.migration.comparison.training import (
     KerasTrainer,
     LegacyTrainer,
     Objective,
-    Run,
     SimulationTrainer,
 )
+from keras_rmsprop.migration.comparison.work import Replay, Training
 from keras_rmsprop.rmsprop import RMSprop
 from keras_rmsprop.update_rule import LEGACY
 from keras_rmsprop.validation import check_number
 
+_STEPS = 100
 # A simulation vouches for causes if it strays from its optimizer by no more than
 # this share of the divergence.
 _STRAY = 0.01
 
 
 def compare(
-    reference, candidate, *, model=None, data=None, steps=100, rtol=None, atol=None
+    reference,
+    candidate,
+    *,
+    model=None,
+    data=None,
+    steps=None,
+    rtol=None,
+    atol=None,
+    name_map=None,
 ):
     """Trains with two optimizers from the same start and says how and why they differ.
 
@@ -44,6 +58,12 @@ def compare(
     from the same operations; a TF1 optimizer steps in a graph and session of its own,
     the others in a `tf.function`. An element matches where
     `|candidate - reference| <= atol + rtol * |reference|` after every step.
+
+    The reference may also be a recording of a run that cannot be run again
+    (`docs/recording.md`). The candidate then starts from the recorded variables and
+    slots and takes the recorded gradients. With `model`, the recorded variables are
+    also put into that model before each step, and its loss and gradients held against
+    the recorded ones: `Comparison.port` says whether the model is the same.
 
     The causes are measured: a simulation of the candidate takes over ingredients of
     the reference one at a time, trains again, and what remains of the divergence
@@ -62,21 +82,28 @@ def compare(
             `tf_keras.optimizers.legacy.RMSprop` or
             `tf.compat.v1.train.RMSPropOptimizer`. Or a callable without arguments
             that builds one; a TF1 optimizer's is called in the graph that it will
-            train in, so that its learning rate can depend on the global step.
-        candidate: Another, to be held against the reference.
+            train in, so that its learning rate can depend on the global step. Or a
+            `Recording`, or its path.
+        candidate: Another optimizer, to be held against the reference.
         model: A built Keras model, compiled with a loss, whose trainable variables
             share one floating dtype, or a callable without arguments that builds
             one. Defaults to a small network on scikit-learn's digits and, where
             the two optimizers treat sparse gradients differently, an embedding on
-            text that ships with Python beside it.
+            text that ships with Python beside it. With a recording: the model that
+            is to be the recorded one; defaults to none.
         data: Tuple of two arrays, cut into batches of 32 in their order, or an
             iterable of `(x, y)` batches, repeated where it has fewer than `steps`.
-            Needed with `model`, and only then.
-        steps: Positive integer. Number of steps.
+            Needed with `model`, and only then. With a recording: the batches of its
+            steps, in their order; defaults to the recorded ones.
+        steps: Positive integer, number of steps. Defaults to 100, or to all that a
+            recording holds.
         rtol: Float >= 0. Relative tolerance. Defaults by dtype: 1e-7 in float64,
             1e-4 in float32, 1e-2 in float16, 5e-2 in bfloat16.
         atol: Float >= 0. Absolute tolerance. Defaults by dtype: 1e-9 in float64,
             1e-5 in float32, 1e-2 in float16, 5e-2 in bfloat16.
+        name_map: Dictionary of recorded names by paths of the model's variables, for
+            those that cannot be matched as `OptimizerState.apply_to` does. Only with
+            a recording and a model. Defaults to None.
 
     Returns:
         A `Comparison`.
@@ -99,47 +126,104 @@ def compare(
     >>> [cause.name for cause in found.causes]
     ['epsilon value']
     """
-    _check_steps(steps)
     for name, value in (("rtol", rtol), ("atol", atol)):
         if value is not None:
             check_number(name, value)
+    if steps is not None:
+        _check_steps(steps)
+    if recorded.is_recording(reference):
+        return _compare_with_recording(
+            recorded.read(reference),
+            candidate,
+            model,
+            data,
+            name_map,
+            steps,
+            rtol,
+            atol,
+        )
+    if name_map is not None:
+        raise ValueError(
+            "`name_map` can only be given where `reference` is a recording and `model` "
+            f"is given. Received: name_map={name_map!r}"
+        )
+    steps = steps or _STEPS
     first = participants.read("reference", reference)
     second = participants.read("candidate", candidate)
     model, batches, workload = _workload(model, data, steps, first, second)
+    with Objective(model) as objective:
+        work = Training(objective, batches, workload, steps)
+        return _compare(work, first, second, rtol, atol)
 
-    with Objective(model) as objective, _Progress() as progress:
-        dtype = objective.start[0].dtype.name
-        default_rtol, default_atol = TOLERANCES[dtype]
-        training = _Training(
-            objective,
-            batches,
-            steps,
+
+def _compare_with_recording(
+    recording, candidate, model, data, name_map, steps, rtol, atol
+):
+    first = recorded.participant(recording)
+    second = participants.read("candidate", candidate)
+    recorded.check_clipping(recording, second)
+    if recording.clipped:
+        second = participants.read("candidate", candidate, clips=False)
+    if steps is not None and steps > len(recording):
+        raise ValueError(
+            f"`steps` must be at most {len(recording)}, the steps of "
+            f"{str(recording.path)!r}. Received: steps={steps}"
+        )
+    work = Replay(
+        recording, steps or len(recording), first.ingredients.initial_mean_square
+    )
+    port = porting.check(recording, model, data, name_map, work.count, rtol, atol)
+    found = _compare(work, first, second, rtol, atol)
+    # The candidate trained no model of its own.
+    figures = [dataclasses.replace(s, candidate_loss=None) for s in found.steps]
+    return dataclasses.replace(found, steps=tuple(figures), port=port)
+
+
+def _compare(work, first, second, rtol, atol):
+    dtype = work.start[0].dtype.name
+    default_rtol, default_atol = TOLERANCES[dtype]
+    with _Progress() as progress:
+        trials = _Trials(
+            work,
             default_rtol if rtol is None else float(rtol),
             default_atol if atol is None else float(atol),
             progress,
         )
-        found, first, second, stray = training.compare(first, second)
+        found, first, second, strays = trials.compare(first, second)
+        if not found.steps:
+            raise ValueError(
+                "`reference` must hold values of variables after a step. Received: a "
+                "recording that has none in the steps to compare"
+            )
         comparison = Comparison(
             reference=str(first),
             candidate=str(second),
-            workload=workload,
+            workload=work.description,
             dtype=dtype,
-            rtol=training.rtol,
-            atol=training.atol,
+            rtol=trials.rtol,
+            atol=trials.atol,
             steps=tuple(found.steps),
             variables=tuple(found.variables),
         )
         if comparison.max_ulp == 0:
             return comparison
-        causes = training.causes(first, second, comparison, stray)
+        causes = trials.causes(first, second, comparison, strays)
         remedy = None
         if not comparison.equivalent and UNEXPLAINED not in [c.name for c in causes]:
-            remedy = training.remedy(first)
+            remedy = trials.remedy(first)
         return dataclasses.replace(comparison, causes=causes, remedy=remedy)
 
 
 def assert_equivalent(
-    reference, candidate, *, model=None, data=None, steps=100, rtol=None, atol=None
+    reference,
+    candidate,
+    *,
+    model=None,
+    data=None,
+    steps=None,
+    rtol=None,
+    atol=None,
+    name_map=None,
 ):
     """Asserts that two optimizers train alike, for use in tests.
 
@@ -151,9 +235,11 @@ def assert_equivalent(
         steps: As for `compare`.
         rtol: As for `compare`.
         atol: As for `compare`.
+        name_map: As for `compare`.
 
     Raises:
-        AssertionError: If they do not, with the report of `compare`.
+        AssertionError: If they do not, with the report of `compare`; with a recording
+            and a model also if the model is not the recorded one.
         ValueError: If an argument is not as described for `compare`.
 
     Example:
@@ -168,36 +254,48 @@ def assert_equivalent(
     ...     data=(x, x[:, :1]), steps=10)
     """
     found = compare(
-        reference, candidate, model=model, data=data, steps=steps, rtol=rtol, atol=atol
+        reference,
+        candidate,
+        model=model,
+        data=data,
+        steps=steps,
+        rtol=rtol,
+        atol=atol,
+        name_map=name_map,
     )
-    if not found.equivalent:
+    if not found.equivalent or (found.port and not found.port.agrees):
         raise AssertionError(found.report())
 
 
-class _Training:
-    """Trains any number of optimizers in step, on one objective and its batches."""
+class _Trials:
+    """Takes the steps of a work with any number of optimizers side by side."""
 
-    def __init__(self, objective, batches, steps, rtol, atol, progress):
+    def __init__(self, work, rtol, atol, progress):
         self.rtol, self.atol = rtol, atol
         self._progress = progress
-        self._objective = objective
-        self._batches = batches
-        self._steps = steps
+        self._work = work
 
     def _differences(self, rtol=None, atol=None):
         return Differences(
-            self._objective.names,
-            self._objective.start,
+            self._work.names,
+            self._work.start,
             self.rtol if rtol is None else rtol,
             self.atol if atol is None else atol,
         )
 
+    def _trainer(self, make):
+        trainer = make(self._work.start)
+        if self._work.slots is not None:
+            trainer.resume(self._work.slots, self._work.iterations)
+        return trainer
+
+    def _simulation(self, ingredients):
+        return Simulation(ingredients, self._work.start, self._work.slots)
+
     def _train(self, trainers, doing):
         """Yields for each step the `Step` of every trainer."""
-        runs = [Run(self._objective, trainer) for trainer in trainers]
-        batches = itertools.islice(itertools.cycle(self._batches), self._steps)
-        for x, y in self._progress.over(batches, self._steps, doing):
-            yield [run.step(x, y) for run in runs]
+        steps = self._work.steps(trainers)
+        yield from self._progress.over(steps, self._work.count, doing)
 
     def compare(self, *pair):
         """Trains both and returns what was measured.
@@ -206,16 +304,16 @@ class _Training:
             The `Differences`, both participants with their learning rates, and for
             each the `Differences` between its steps and their simulation.
         """
-        start = self._objective.start
         found = self._differences()
-        simulations = [Simulation(one.ingredients, start) for one in pair]
-        dtype = start[0].dtype.name
+        simulations = [self._simulation(one.ingredients) for one in pair]
+        dtype = self._work.start[0].dtype.name
         strays = [self._differences(*TOLERANCES[dtype]) for _ in pair]
         rates = [[], []]
-        trainers = [one.make_trainer(start) for one in pair]
+        trainers = [self._trainer(one.make_trainer) for one in pair]
         for steps in self._train(trainers, "comparing"):
-            found.add(*steps)
+            found.add(_filled(*steps), steps[1])
             for step, simulation, stray, rate in zip(steps, simulations, strays, rates):
+                simulation.assign(step.changed)
                 values = simulation.apply(step.gradients, step.learning_rate)
                 if _is_finite(step):
                     stray.add(step, step._replace(values=values))
@@ -262,9 +360,8 @@ class _Training:
 
     def _swapped(self, first, second):
         def measure(variants):
-            start = self._objective.start
-            trainers = [first.make_trainer(start)] + [
-                SimulationTrainer(Simulation(variant, start)) for variant in variants
+            trainers = [self._trainer(first.make_trainer)] + [
+                SimulationTrainer(self._simulation(variant)) for variant in variants
             ]
             made = [self._differences() for _ in variants]
             for expected, *steps in self._train(trainers, "finding causes"):
@@ -281,10 +378,11 @@ class _Training:
 
         Where none stays within the tolerance, it is the last one tried.
         """
-        start = self._objective.start
-        for name, arguments, make_trainer in _proposals(first):
+        for name, arguments, make_trainer in _proposals(first, self._work.iterations):
             found = self._differences()
-            trainers = [first.make_trainer(start), make_trainer(start)]
+            trainers = [
+                self._trainer(make) for make in (first.make_trainer, make_trainer)
+            ]
             for steps in self._train(trainers, "checking the advice"):
                 found.add(*steps)
             remedy = Remedy(
@@ -298,21 +396,30 @@ class _Training:
         return remedy
 
 
-class _Recorded(keras.optimizers.schedules.LearningRateSchedule):
-    """The learning rates that a run recorded."""
+class _Measured(keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rates that a run took, from its first step on."""
 
-    def __init__(self, rates):
-        self._rates = tf.constant(rates)
+    def __init__(self, rates, first):
+        self._rates, self._first = tf.constant(rates), first
 
     def __call__(self, step):
-        return self._rates[tf.cast(step, tf.int32)]
+        return self._rates[tf.cast(step, tf.int32) - self._first]
+
+
+def _filled(expected, actual):
+    """Returns a recorded step with the values that its checksums vouch for."""
+    if expected.values is not None or list(expected.checksums) != [
+        zlib.crc32(value.tobytes()) for value in actual.values
+    ]:
+        return expected
+    return expected._replace(values=actual.values)
 
 
 def _is_finite(step):
-    return all(np.isfinite(value).all() for value in step.values)
+    return step.values is None or all(np.isfinite(v).all() for v in step.values)
 
 
-def _proposals(participant):
+def _proposals(participant, iterations):
     """Yields name, arguments and trainer of our optimizers that may equal another."""
     chosen = participant.ingredients
     # The modern class takes one kind of clipping.
@@ -331,13 +438,13 @@ def _proposals(participant):
             "sparse_updates": chosen.sparse_updates,
         }
         given = {k: v for k, v in arguments.items() if v is not None}
-        given["learning_rate"] = _Recorded(chosen.rates())
+        given["learning_rate"] = _Measured(chosen.rates(), iterations)
         yield (
             "keras_rmsprop.RMSprop",
             arguments,
             lambda start: KerasTrainer(RMSprop(**given), start),
         )
-    if participant.rule == LEGACY:
+    elif participant.rule == LEGACY:
         from keras_rmsprop.legacy import RMSprop as LegacyRMSprop
 
         arguments = {

@@ -220,7 +220,7 @@ class KerasAdapter(_Adapter):
 
 
 class Keras2Adapter(_Adapter):
-    """`tf_keras.optimizers.RMSprop`, the `tf.keras` class of TensorFlow 2.11 to 2.15."""
+    """`tf_keras.optimizers.RMSprop`: `tf.keras` of TensorFlow 2.11 to 2.15."""
 
     kind = "keras2"
     rule = KERAS2
