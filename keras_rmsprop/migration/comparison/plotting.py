@@ -108,7 +108,8 @@ def _draw_losses(axes, comparison):
     axes.set_xlim(0, steps[-1])
     axes.set_xlabel("step (batches trained on)")
     axes.set_ylabel("loss on the step's batch")
-    axes.set_title(f"Loss on {comparison.workload}")
+    is_recorded = comparison.candidate_loss is None
+    axes.set_title("Recorded loss" if is_recorded else f"Loss on {comparison.workload}")
     axes.grid(alpha=0.3)
     # Below, where calls of any length have room.
     axes.legend(

@@ -11,16 +11,13 @@ import itertools
 import keras
 import numpy as np
 
-from keras_rmsprop.migration.comparison import workloads
+from keras_rmsprop.migration.comparison import explaining, workloads
 from keras_rmsprop.migration.comparison.differences import TOLERANCES
 from keras_rmsprop.migration.comparison.training import Objective, as_numpy
 from keras_rmsprop.migration.recording import Slices
 from keras_rmsprop.migration.state import application
 from keras_rmsprop.migration.state.optimizer_state import OptimizerState, VariableState
 
-# How exactly an experiment has to reproduce what was recorded, to be believed. It
-# explains differences of a percent and more, and other versions round differently.
-_EXPLAINED = 1e-3
 # From how many elements on the spread of start values tells of an initializer.
 _SAMPLE = 50
 
@@ -246,13 +243,20 @@ def _same_batch(a, b):
 
 
 class _Checking:
-    """Goes through the steps, and looks for what explains the first that differs."""
+    """Goes through the steps, and looks for what explains the first that differs.
+
+    Attributes:
+        names: List of the paths of the model's variables.
+        places: List of their positions in the recording.
+        rtol: Relative tolerance.
+    """
 
     def __init__(self, objective, recording, places, others, rtol, atol):
+        self.names, self.places, self.rtol = objective.names, places, rtol
         self._objective = objective
         self._recording = recording
-        self._places, self._others = places, others
-        self._rtol, self._atol = rtol, atol
+        self._others = others
+        self._atol = atol
 
     def run(self, batches, steps):
         """Returns the `Port`."""
@@ -267,25 +271,19 @@ class _Checking:
                 for place, value in step.changed.items():
                     values[place] = value
                 x, y = batches.of(number, step)
-                loss, computed, after = self._evaluate(values, statistics, x, y)
+                loss, computed, after = self.evaluate(values, statistics, x, y)
                 checked += 1
-                recorded = [_dense(step.gradients[p], values[p]) for p in self._places]
-                far, worst = self._gradient_difference(computed, recorded)
+                recorded = [_dense(step.gradients[p], values[p]) for p in self.places]
+                far, worst = self.gradient_difference(computed, recorded)
                 gradients.append(far)
-                loss_far = self._loss_difference(loss, step.loss)
+                loss_far = self.loss_difference(loss, step.loss)
                 losses.append(loss_far)
-                if worst is not None or (loss_far or 0) > self._rtol:
+                if worst is not None or (loss_far or 0) > self.rtol:
                     different = number, worst, far, loss_far
-                    findings[:0] = self._explained(
-                        batches,
-                        number,
-                        step,
-                        values,
-                        statistics,
-                        loss,
-                        computed,
-                        recorded,
+                    moment = explaining.Moment(
+                        number, step, values, statistics, (x, y), computed, recorded
                     )
+                    findings[:0] = explaining.explain(self, batches, moment)
                     break
                 if statistic_finding is None and step.others is not None:
                     statistic_finding = self._statistics(statistics, after, step.others)
@@ -303,18 +301,19 @@ class _Checking:
             gradient_difference=max(gradients),
             variable=None
             if different is None or different[1] is None
-            else self._objective.names[different[1]],
+            else self.names[different[1]],
             step=None if different is None else different[0] + 1,
             agrees=different is None and statistic_finding is None,
             findings=tuple(findings),
         )
 
-    def _evaluate(self, values, statistics, x, y):
+    def evaluate(self, values, statistics, x, y):
+        """Returns loss, dense gradients and other variables after a recorded state."""
         own = list(self._objective.others_at_start)
         for mine, theirs in self._others.items():
             own[mine] = statistics[theirs]
         loss, gradients, after = self._objective.evaluate(
-            [values[place] for place in self._places], own, x, y
+            [values[place] for place in self.places], own, x, y
         )
         return (
             loss,
@@ -325,7 +324,7 @@ class _Checking:
             after,
         )
 
-    def _gradient_difference(self, computed, recorded):
+    def gradient_difference(self, computed, recorded):
         """Returns the greatest relative difference, and whose it is if it counts."""
         scale = max((np.max(np.abs(g), initial=0.0) for g in recorded), default=0.0)
         greatest, worst, most = 0.0, None, 0.0
@@ -335,7 +334,7 @@ class _Checking:
                 np.max(np.abs(theirs), initial=0.0), np.max(np.abs(mine), initial=0)
             )
             # Where a gradient is nothing but rounding, so is how it differs.
-            allowed = self._rtol * own + 0.1 * self._atol * scale
+            allowed = self.rtol * own + 0.1 * self._atol * scale
             relative = float(far / own) if own else 0.0
             if not far <= allowed:
                 if not relative <= most:
@@ -344,16 +343,15 @@ class _Checking:
                 greatest = max(greatest, relative)
         return (greatest, None) if worst is None else (most, worst)
 
-    def _loss_difference(self, loss, recorded):
+    def loss_difference(self, loss, recorded):
+        """Returns the relative difference of a loss, None if it is not recorded."""
         if recorded is None:
             return None
         return abs(loss - recorded) / max(abs(recorded), self._atol)
 
     def _initial(self):
         """Yields in what the start values tell of other initializers."""
-        for path, own, place in zip(
-            self._objective.names, self._objective.start, self._places
-        ):
+        for path, own, place in zip(self.names, self._objective.start, self.places):
             recorded = self._recording.start[place]
             if same_spread(own, recorded):
                 continue
@@ -368,11 +366,11 @@ class _Checking:
             own, old = after[mine], before[theirs]
             expected = recorded[theirs]
             scale = max(np.max(np.abs(expected), initial=0), 1.0)
-            if np.allclose(own, expected, rtol=self._rtol, atol=self._atol * scale):
+            if np.allclose(own, expected, rtol=self.rtol, atol=self._atol * scale):
                 continue
             name = list(self._recording.others)[theirs]
             text = f"{name!r} differs after the step from what was recorded"
-            share = _ratio(expected - old, own - old)
+            share = explaining.ratio(expected - old, own - old)
             if share is not None:
                 text += (
                     f": it moved {share:.4g} times as far. A moving average with "
@@ -381,91 +379,6 @@ class _Checking:
                 )
             return text
         return None
-
-    def _explained(
-        self, batches, number, step, values, statistics, loss, computed, recorded
-    ):
-        """Yields what reproduces the recorded gradients and loss, by experiment."""
-        order = list(self._order(batches, number, step, values, statistics))
-        yield from order
-        if order:
-            return
-        scale = _ratio(_joined(recorded), _joined(computed))
-        if scale is not None and abs(scale - 1) > _EXPLAINED:
-            yield (
-                f"loss reduction: all recorded gradients are {scale:.6g} times the "
-                "model's, as where a loss is summed over a batch (or a shape) instead "
-                "of averaged, or weighted"
-            )
-            return
-        turned = self._turned(values, statistics, batches.of(number, step), recorded)
-        if turned:
-            yield (
-                f"transposed: with {', '.join(turned)} transposed, the gradients are "
-                "the recorded ones"
-            )
-            return
-        yield from self._regularized(values, computed, recorded)
-
-    def _order(self, batches, number, step, values, statistics):
-        place = batches.misplaced(number, step)
-        if place is not None:
-            where = "none of `data`" if place < 0 else f"batch {place + 1} of `data`"
-            yield (
-                f"data order: the recorded batch of step {number + 1} is {where}, not "
-                f"batch {number + 1}"
-            )
-            return
-        if step.loss is None or step.batch is not None:
-            return
-        for other, (x, y) in batches.others(number):
-            loss, *_ = self._evaluate(values, statistics, x, y)
-            if self._loss_difference(loss, step.loss) <= self._rtol:
-                yield (
-                    f"data order: the recorded loss of step {number + 1} is that of "
-                    f"batch {other + 1} of `data`, not of batch {number + 1}"
-                )
-                return
-
-    def _turned(self, values, statistics, batch, recorded):
-        """Returns the paths of square kernels that have to be transposed."""
-        square = [
-            index
-            for index, gradient in enumerate(recorded)
-            if gradient.ndim == 2 and gradient.shape[0] == gradient.shape[1] > 1
-        ]
-        for count in range(1, min(len(square), 3) + 1):
-            for chosen in itertools.combinations(square, count):
-                turned = list(values)
-                for index in chosen:
-                    turned[self._places[index]] = values[self._places[index]].T
-                _, computed, _ = self._evaluate(turned, statistics, *batch)
-                for index in chosen:
-                    computed[index] = computed[index].T
-                _, worst = self._gradient_difference(computed, recorded)
-                if worst is None:
-                    return [repr(self._objective.names[index]) for index in chosen]
-        return []
-
-    def _regularized(self, values, computed, recorded):
-        """Yields the variables whose gradients differ as by a regularizer."""
-        for index, (mine, theirs) in enumerate(zip(computed, recorded)):
-            value = values[self._places[index]]
-            for kind, form, factor in (
-                ("l2", value, 2.0),
-                ("l1", np.sign(value), 1.0),
-            ):
-                share = _ratio(theirs - mine, form)
-                if share is None or abs(share) < 1e-9:
-                    continue
-                of = "value" if kind == "l2" else "sign"
-                whose = "the recorded one had" if share > 0 else "only the model has"
-                yield (
-                    f"regularizer: the gradient of {self._objective.names[index]!r} "
-                    f"differs by a multiple of its {of}, as by "
-                    f"{kind}={abs(share) / factor:.3g}, which {whose}"
-                )
-                break
 
 
 def _dense(gradient, value):
@@ -476,21 +389,6 @@ def _dense(gradient, value):
     elif gradient is not None:
         dense += gradient
     return dense
-
-
-def _joined(arrays):
-    return np.concatenate([array.ravel() for array in arrays])
-
-
-def _ratio(a, b):
-    """Returns the number that makes `a` of `b`, None if there is none."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    norm = float(np.sum(b * b))
-    if a.size < 2 or not norm or not np.any(a):
-        return None
-    share = float(np.sum(a * b)) / norm
-    left = np.max(np.abs(a - share * b))
-    return share if left <= _EXPLAINED * np.max(np.abs(a)) else None
 
 
 def same_spread(a, b):

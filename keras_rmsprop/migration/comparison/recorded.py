@@ -15,6 +15,7 @@ _SHIPPED = {
     "keras2": ("tf.keras.optimizers.RMSprop", KERAS2, ingredient.CLIPPED),
     "keras": ("keras.optimizers.RMSprop", KERAS, ingredient.SQUARED),
 }
+_RATES = ("learning_rate", "lr")
 _CLIPPING = ("clipvalue", "clipnorm", "global_clipnorm")
 
 
@@ -87,7 +88,14 @@ def participant(recording, argument="reference"):
         config.update(dict.fromkeys(_CLIPPING))
     return participants.Participant(
         name=name,
-        arguments=participants.shown(recording.arguments),
+        arguments=participants.shown(
+            {
+                name: recorded_rates
+                if name in recording.evaluated and name in _RATES
+                else value
+                for name, value in recording.arguments.items()
+            }
+        ),
         ingredients=participants.ingredients_of(
             rule,
             config,
@@ -106,7 +114,7 @@ def participant(recording, argument="reference"):
 
 def _rate(recording, config):
     rate = config.get("learning_rate")
-    if {"lr", "learning_rate"} & set(recording.evaluated):
+    if set(_RATES) & set(recording.evaluated):
         return recorded_rates
     if config.get("time_decay") and isinstance(rate, float):
         return participants.decayed(rate, config["time_decay"])

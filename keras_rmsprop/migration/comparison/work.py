@@ -1,6 +1,7 @@
 """What optimizers are compared on: a model that they train, or a recorded run."""
 
 import itertools
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -67,7 +68,8 @@ class Replay:
             for slot, value in slots.items()
         )
         self.slots = None if fresh else list(recording.start_slots)
-        self.description = f"the gradients of {str(recording.path)!r}"
+        name = os.path.basename(recording.path)
+        self.description = f"the gradients recorded in {name!r}"
         self._recording = recording
 
     def steps(self, trainers):

@@ -211,7 +211,7 @@ def test_the_command_takes_a_recording(tmp_path, capsys):
     path = record(tmp_path / "run", keras.optimizers.RMSprop(0.01), variables())
     picture = str(tmp_path / "picture.png")
     status, out, _ = command(path, "keras-rmsprop:learning_rate=0.01")
-    assert status == 0 and "12 steps on the gradients of" in out
+    assert status == 0 and "12 steps on the gradients recorded in" in out
     status, out, _ = command(
         path, "keras-rmsprop:learning_rate=0.02", "--plot", picture
     )
