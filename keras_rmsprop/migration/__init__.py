@@ -6,9 +6,11 @@ _HOMES = {
     "Arguments": "keras_rmsprop.migration.translation",
     "Comparison": "keras_rmsprop.migration.comparison",
     "OptimizerState": "keras_rmsprop.migration.state",
+    "Recording": "keras_rmsprop.migration.recording",
     "arguments": "keras_rmsprop.migration.translation",
     "assert_equivalent": "keras_rmsprop.migration.comparison",
     "compare": "keras_rmsprop.migration.comparison",
+    "read_recording": "keras_rmsprop.migration.recording",
     "read_state": "keras_rmsprop.migration.state",
 }
 __all__ = tuple(_HOMES)

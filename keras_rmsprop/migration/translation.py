@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_rmsprop import legacy
 from keras_rmsprop.migration.state import OptimizerState, live
-from keras_rmsprop.update_rule import KERAS, LEGACY, TF1, UpdateRule
+from keras_rmsprop.update_rule import KERAS, KERAS2, LEGACY, TF1, UpdateRule
 
 _CLIPPING = {"clipnorm": None, "clipvalue": None, "global_clipnorm": None}
 _KERAS_ONLY = {
@@ -19,6 +19,15 @@ _KERAS_ONLY = {
     "ema_overwrite_frequency": None,
     "loss_scale_factor": None,
     "gradient_accumulation_steps": None,
+}
+_KERAS_2_HAS = ("weight_decay", "use_ema", "ema_momentum", "ema_overwrite_frequency")
+_MODERN = {
+    "learning_rate": 0.001,
+    "rho": 0.9,
+    "momentum": 0.0,
+    "epsilon": 1e-7,
+    "centered": False,
+    **_CLIPPING,
 }
 _LEGACY_ONLY = {"gradient_aggregator": None, "gradient_transformers": None}
 # What changes nothing, for an API that has no such argument. These names are common
@@ -64,14 +73,9 @@ _SOURCES = {
     "legacy": _Source(
         LEGACY,
         {
-            "learning_rate": 0.001,
-            "rho": 0.9,
-            "momentum": 0.0,
-            "epsilon": 1e-7,
-            "centered": False,
+            **_MODERN,
             "decay": 0.0,
             "name": "RMSprop",
-            **_CLIPPING,
             **_LEGACY_ONLY,
         },
         {"decay": "time_decay", "lr": "learning_rate"},
@@ -88,19 +92,16 @@ _SOURCES = {
         },
         {"decay": "time_decay", "lr": "learning_rate"},
     ),
-    "keras": _Source(
-        KERAS,
+    "keras2": _Source(
+        KERAS2,
         {
-            "learning_rate": 0.001,
-            "rho": 0.9,
-            "momentum": 0.0,
-            "epsilon": 1e-7,
-            "centered": False,
-            "name": None,
-            **_CLIPPING,
-            **_KERAS_ONLY,
+            **_MODERN,
+            "name": "RMSprop",
+            **{name: _KERAS_ONLY[name] for name in _KERAS_2_HAS},
+            "ema_overwrite_frequency": 100,
         },
     ),
+    "keras": _Source(KERAS, {**_MODERN, "name": None, **_KERAS_ONLY}),
 }
 
 
@@ -203,8 +204,8 @@ def arguments(source, target):
         source: A live RMSProp optimizer, ours or shipped; an `OptimizerState`; or a
             pair of a generation and a dictionary of arguments by the names of its
             API, such as `("tf1", {"learning_rate": 0.1})`. Generations are `"tf1"`,
-            `"legacy"`, `"keras"` and `"keras_2017"`; what is left out has the default
-            that shipped.
+            `"keras_2017"`, `"legacy"`, `"keras2"` (TensorFlow 2.11 to 2.15) and
+            `"keras"`; what is left out has the default that shipped.
         target: The class to make or its name: `"keras_rmsprop.RMSprop"`,
             `"keras_rmsprop.legacy.RMSprop"`, `"compat_v1.train.RMSPropOptimizer"` or
             `"keras.optimizers.RMSprop"`.
@@ -261,7 +262,9 @@ def arguments(source, target):
     if wanted.rule is None:
         kept["update_rule"] = rule.get_config()
     else:
-        lost.update(_differences(rule, wanted.rule, momentum))
+        lost.update(
+            _differences(rule, wanted.rule, momentum, kept.get("use_ema", False))
+        )
     if wanted.sparse_updates is None:
         kept["sparse_updates"] = sparse_updates
     elif wanted.sparse_updates != sparse_updates:
@@ -325,6 +328,8 @@ def _source(source):
         common["epsilon"] = keras.config.epsilon()
     if generation == "keras_2017":
         common.update(momentum=0.0, centered=False)
+    if not common.get("use_ema"):
+        common.pop("ema_overwrite_frequency", None)
     if sparse_updates is None:
         sparse_updates = rule.shipped_sparse(common.get("momentum", 0.0))
     return generation, rule, sparse_updates, common
@@ -386,7 +391,7 @@ def _own_name(kind, argument):
     return own.get(argument, argument)
 
 
-def _differences(rule, wanted, momentum):
+def _differences(rule, wanted, momentum, averages):
     """Returns in what the rule of the target differs, and why that matters."""
     found = {}
     if rule.initial_mean_square != wanted.initial_mean_square:
@@ -400,5 +405,11 @@ def _differences(rule, wanted, momentum):
         was, will_be = ("inside", "outside") if inside else ("outside", "inside")
         found["epsilon placement"] = (
             f"epsilon was added {was} the square root and is added {will_be} it there"
+        )
+    if averages and rule.average_start != wanted.average_start:
+        found["moving average"] = (
+            "it started at the variable before the first step and starts at the "
+            "variable after it there, or the reverse; a run that takes its state along "
+            "does not notice"
         )
     return found

@@ -11,7 +11,8 @@ an optimizer:
   string, True, False or None, strings also without quotes, and KIND is one of
 
   keras                 keras.optimizers.RMSprop
-  legacy                tf_keras.optimizers.legacy.RMSprop, where tf_keras is installed
+  keras2                tf_keras.optimizers.RMSprop, where tf_keras is installed
+  legacy                tf_keras.optimizers.legacy.RMSprop, likewise
   tf1                   tf.compat.v1.train.RMSPropOptimizer
   keras-rmsprop         keras_rmsprop.RMSprop
   keras-rmsprop-legacy  keras_rmsprop.legacy.RMSprop
@@ -142,15 +143,23 @@ def _keras():
     return keras.optimizers.RMSprop
 
 
+def _keras2():
+    return _tf_keras("keras2", "keras-rmsprop:update_rule=keras2").RMSprop
+
+
 def _legacy():
+    return _tf_keras("legacy", "keras-rmsprop-legacy").legacy.RMSprop
+
+
+def _tf_keras(kind, instead):
     try:
         import tf_keras
     except ModuleNotFoundError as error:
         raise ValueError(
-            "the kind 'legacy' needs tf_keras: pip install tf_keras, or use "
-            "'keras-rmsprop-legacy'"
+            f"the kind {kind!r} needs tf_keras: pip install tf_keras, or use "
+            f"{instead!r}"
         ) from error
-    return tf_keras.optimizers.legacy.RMSprop
+    return tf_keras.optimizers
 
 
 def _tf1():
@@ -179,6 +188,7 @@ def _compat():
 
 _CLASSES = {
     "keras": _keras,
+    "keras2": _keras2,
     "legacy": _legacy,
     "tf1": _tf1,
     "keras-rmsprop": _keras_rmsprop,

@@ -58,7 +58,8 @@ def compare(
     Args:
         reference: RMSProp optimizer, ours or shipped: `keras_rmsprop.RMSprop`,
             `keras_rmsprop.legacy.RMSprop`, `compat_v1.train.RMSPropOptimizer`,
-            `keras.optimizers.RMSprop`, `tf_keras.optimizers.legacy.RMSprop` or
+            `keras.optimizers.RMSprop`, `tf_keras.optimizers.RMSprop`,
+            `tf_keras.optimizers.legacy.RMSprop` or
             `tf.compat.v1.train.RMSPropOptimizer`. Or a callable without arguments
             that builds one; a TF1 optimizer's is called in the graph that it will
             train in, so that its learning rate can depend on the global step.

@@ -5,18 +5,10 @@ vouch for what was read from them: where it does not reproduce an optimizer's
 steps, the comparison says that it cannot explain them.
 """
 
-from typing import Any, NamedTuple
-
 import numpy as np
 
 from keras_rmsprop.migration.comparison.ingredients import SQUARED, SUMMED
-
-
-class Slices(NamedTuple):
-    """A sparse gradient: `values[i]` belongs to row `indices[i]`."""
-
-    values: Any
-    indices: Any
+from keras_rmsprop.migration.recording import Slices
 
 
 class Simulation:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_rmsprop.migration.comparison.simulation import Slices
+from keras_rmsprop.migration.recording import Slices
 
 tf1 = tf.compat.v1
 
@@ -176,6 +176,26 @@ class LegacyTrainer(_CompiledTrainer):
         pairs = [p for p in zip(gradients, self._variables) if p[0] is not None]
         self._optimizer.apply_gradients(pairs)
         return rate
+
+
+class Keras2Trainer(_CompiledTrainer):
+    """Steps with `tf_keras.optimizers.RMSprop`.
+
+    Args:
+        optimizer: The optimizer, not built.
+        start: List of arrays.
+    """
+
+    def __init__(self, optimizer, start):
+        variables = [tf.Variable(value) for value in start]
+        optimizer.build(variables)
+        super().__init__(optimizer, variables)
+
+    def _rate_and_step(self, gradients):
+        pairs = [p for p in zip(gradients, self._variables) if p[0] is not None]
+        self._optimizer.apply_gradients(pairs)
+        # Of this step: it is evaluated once, at its beginning.
+        return tf.identity(self._optimizer.learning_rate)
 
 
 class TF1Trainer:

@@ -20,7 +20,7 @@ VERSION = 1
 HEADER = "state.json"
 # A file of this size describes some hundred thousand variables.
 _MAX_HEADER_BYTES = 1 << 28
-_KINDS = ("tf1", "legacy", "keras")
+_KINDS = ("tf1", "legacy", "keras2", "keras")
 # NumPy's own files know these dtypes only as bytes.
 _EXTENDED = {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 _DTYPES = {

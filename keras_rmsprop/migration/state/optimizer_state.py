@@ -46,7 +46,8 @@ class OptimizerState:
             does not name them (Keras 3's `.keras` and `.weights.h5`) they are
             `"0"`, `"1"`, ...
         iterations: Number of steps taken, or None where the source does not tell.
-        kind: `"tf1"`, `"legacy"` or `"keras"`: the generation of the source's API.
+        kind: `"tf1"`, `"legacy"`, `"keras2"` or `"keras"`: the generation of the
+            source's API.
         update_rule: Name of the `UpdateRule` the source trained with, or None where
             a Keras file does not tell.
         hyperparameters: Dictionary of those that the source holds as numbers, by

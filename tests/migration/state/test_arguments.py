@@ -148,6 +148,11 @@ def test_the_class_of_2017_translates_into_the_modern_face():
             {"name", "sparse_updates"},
         ),
         (
+            ("keras2", {"use_ema": True, "ema_overwrite_frequency": None}),
+            "keras.optimizers.RMSprop",
+            {"name", "moving average"},
+        ),
+        (
             ("keras", {"weight_decay": 0.1, "use_ema": True}),
             "keras_rmsprop.legacy.RMSprop",
             {"weight_decay", "use_ema", "epsilon placement"},
@@ -166,6 +171,16 @@ def test_what_cannot_carry_over_is_listed_with_its_reason(source, target, lost):
     found = migration.arguments(source, target)
     assert set(found.not_carried) == lost
     assert all(len(why) > 20 for why in found.not_carried.values())
+
+
+@pytest.mark.parametrize("use_ema", [False, True])
+def test_keras_2_trains_on_as_the_rule_of_its_name(use_ema):
+    optimizer = tf_keras.optimizers.RMSprop(0.05, use_ema=use_ema, weight_decay=0.1)
+    found = migration.arguments(optimizer, keras_rmsprop.RMSprop)
+    assert set(found.not_carried) == {"name"}
+    assert found.arguments["ema_overwrite_frequency"] == (100 if use_ema else None)
+    twin = keras_rmsprop.RMSprop(**found.arguments)
+    runs.assert_same_bits(steps_of(twin, True), steps_of(optimizer, False))
 
 
 def test_legacy_decay_becomes_the_schedule_that_gives_the_same_bits():

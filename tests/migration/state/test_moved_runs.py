@@ -20,6 +20,8 @@ EXACT = [
     ("tf1", "shipped_tf1"),
     ("tf1", "modern_tf1"),
     ("modern_tf1", "tf1"),
+    ("shipped_keras2", "modern_keras2"),
+    ("modern_keras2", "shipped_keras2"),
     ("shipped_legacy", "modern_legacy"),
     ("shipped_legacy", "legacy"),
     ("modern_legacy", "shipped_legacy"),
