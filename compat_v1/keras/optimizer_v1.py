@@ -18,9 +18,15 @@ class RMSprop(legacy.RMSprop):
         variable -= lr_t * g / (sqrt(ms) + epsilon)
 
     Sparse gradients count as dense, also where they are clipped. Hyperparameters
-    have the dtype of `keras.config.floatx()` when the optimizer is made. Constraints of variables are applied after the
-    step. Besides working in a TF1 graph it trains a Keras 3 model, with all that
-    `keras_rmsprop.legacy.RMSprop` offers for that.
+    have the dtype that `keras.config.floatx()` names when the optimizer is made.
+    Constraints of variables are applied after the step. Besides working in a TF1
+    graph it trains a Keras 3 model, with all that `keras_rmsprop.legacy.RMSprop`
+    offers for that.
+
+    Noteworthy differences from TensorFlow 1.4 to 1.12: `decay` counts the steps
+    before this one, where theirs reads the count while it changes; TensorFlow 1.4
+    takes the norm for `clipnorm` over all gradients together; `epsilon` defaults to
+    1e-8, as in 1.4, where 1.12 has 1e-7.
 
     Args:
         lr: Float >= 0, the learning rate. Defaults to 0.001.
@@ -68,7 +74,8 @@ class RMSprop(legacy.RMSprop):
     def _var_key(self, variable):
         # Keras 3 has no key for the reference variables of TF1, which this class
         # trained, unlike OptimizerV2.
-        if hasattr(variable, "_unique_id") or isinstance(variable, keras.Variable):
+        dtype = tf.as_dtype(variable.dtype)
+        if dtype == dtype.base_dtype:
             return super()._var_key(variable)
         return variable.ref()
 

@@ -15,8 +15,8 @@ import sys
 import zipfile
 
 import numpy as np
-import programs
-from programs import INDICES, SNAPSHOTS, STEPS, Problem, problem_arrays, tf
+import optimizer_programs as programs
+from optimizer_programs import INDICES, SNAPSHOTS, STEPS, Problem, problem_arrays, tf
 
 PROCESSOR_KEYS = ("vendor_id", "cpu family", "model", "model name")
 # Those flags that choose between programs, in TensorFlow or in the C library.
@@ -128,7 +128,7 @@ def _add_keras2017(add):
 
 
 def _add_legacy(add):
-    # Up to TensorFlow 2.3 only `minimize` clips.
+    # In TensorFlow 1.15 and 2.0 only `minimize` clips.
     _add_keras(add, {"minimize": True})
     add({"clipnorm": 0.5}, dtypes=EXACT)
     for arguments in ({}, MOMENTUM):
@@ -273,6 +273,8 @@ def _train(inputs, cls, schedules, case):
         return program(cls, problem, case["arguments"], schedules)
 
     (trained,) = programs.modes()[case["mode"]]([(make, problem)])
+    if trained[0][0][0].dtype != case["dtype"]:
+        raise TypeError("There is no " + case["dtype"])  # JAX without its option.
     return trained
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-import programs
-from programs import Problem
+import optimizer_programs as programs
+from optimizer_programs import Problem
 from record import processor, table_name
 
 import keras_rmsprop
@@ -30,7 +30,7 @@ class Recording:
 
     Attributes:
         name: Of the file, without its ending.
-        version: TensorFlow's, a tuple of numbers.
+        version: TensorFlow's, a tuple of numbers; empty where there was none.
         metadata: What the README of this folder describes.
         inputs: The arrays that problems are made of.
     """
@@ -40,8 +40,8 @@ class Recording:
         with np.load(path, allow_pickle=False) as file:
             self.metadata = json.loads(file["metadata.json"])
             self._arrays = {n: file[n] for n in file.files if n != "metadata.json"}
-        tensorflow = self.metadata["versions"]["tensorflow"]
-        self.version = tuple(map(int, tensorflow.split(".")))
+        tensorflow = self.metadata["versions"].get("tensorflow")
+        self.version = tuple(map(int, tensorflow.split("."))) if tensorflow else ()
         self.inputs = {name: self._arrays[name] for name in programs.problem_arrays()}
 
     def values(self, run):
@@ -121,11 +121,19 @@ def _is_a_tf1_run_in_keras(run):
 
 
 def _is_a_legacy_run_in_keras(run):
-    """Keras 3 has no `decay`, rounds norms otherwise, and clips summed slices."""
+    """Keras 3 has no `decay`, nor None for `epsilon`, and rounds norms otherwise."""
     arguments = run["arguments"]
-    return not arguments.keys() & {"decay", "minimize", "clipnorm"} and (
+    return not arguments.keys() & {"decay", "clipnorm", "global_clipnorm"} and (
         arguments.get("epsilon", 0) is not None
     )
+
+
+class _AppliedProgram(programs.KerasProgram):
+    """Where `minimize` is asked for, which Keras 3 lacks, what does the same."""
+
+    def __init__(self, cls, problem, arguments, schedules):
+        arguments = {k: v for k, v in arguments.items() if k != "minimize"}
+        super().__init__(cls, problem, arguments, schedules)
 
 
 EVERYWHERE = ("graph_ref", "graph_resource", "eager", "function")
@@ -151,9 +159,12 @@ FACES = {
     "RMSprop(legacy)": Face(
         "legacy",
         _modern("legacy"),
-        programs.KerasProgram,
+        _AppliedProgram,
         ("function",),
         _is_a_legacy_run_in_keras,
+    ),
+    "RMSprop(keras2)": Face(
+        "keras2", _modern("keras2"), programs.KerasProgram, ("eager", "function")
     ),
     "RMSprop(keras)": Face(
         "keras3",

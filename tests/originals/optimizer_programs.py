@@ -392,7 +392,8 @@ def versions():
     found = {"python": platform.python_version(), "numpy": np.__version__}
     if keras is not None:
         found["keras"] = keras.__version__
-        found["backend"] = keras.backend.backend()
+        backend = found["backend"] = keras.backend.backend()
+        found[backend] = __import__(backend).__version__
     if tf_keras is not None:
         found["tf_keras"] = tf_keras.__version__
     if tf is not None:
