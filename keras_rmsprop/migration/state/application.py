@@ -41,12 +41,11 @@ def apply(
         "path" if isinstance((*trained, None)[0], keras.Variable) else "name",
     )
     moves = _moves(state, matches, [*trained, *untrained])
+    slots = {move.name: move.slots for move in moves if move.slots is not None}
     counters = [c for c in (target.iterations, global_step) if c is not None]
     problems = [
         *matches.problems,
-        *contradictions.find(
-            state, target, {m.name: m.slots for m in moves if m.slots is not None}, allowed
-        ),
+        *contradictions.find(state, target, slots, allowed),
         *_array_problems(moves, restore_values, allowed),
         *_counter_problems(state, counters, global_step),
         *_building_problems(target, trained),
@@ -129,7 +128,9 @@ def _array_problems(moves, restore_values, allowed):
     """What arrays are missing, of a wrong shape or dtype, or damaged, in words."""
     problems = []
     for move in moves:
-        arrays = {slot: (f"{slot!r}", array) for slot, array in (move.slots or {}).items()}
+        arrays = {
+            slot: (f"{slot!r}", array) for slot, array in (move.slots or {}).items()
+        }
         if restore_values and move.value is None:
             problems.append(
                 f"missing: the source holds no value of {move.name!r}, so that "

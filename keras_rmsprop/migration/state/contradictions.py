@@ -20,7 +20,8 @@ _COMPARED = (
     "gradient_accumulation_steps",
     "sparse_updates",
 )
-_ALLOWED = (*_COMPARED, "centered", "update_rule", "nan", "negative")
+# What `apply_to` may be told to allow.
+ALLOWED = (*_COMPARED, "centered", "update_rule", "nan", "negative")
 
 
 def checked(allow):
@@ -31,9 +32,9 @@ def checked(allow):
     """
     names = (allow,) if isinstance(allow, str) else tuple(allow)
     for name in names:
-        if name not in _ALLOWED:
+        if name not in ALLOWED:
             raise ValueError(
-                f"`allow` must name what may differ, of {', '.join(_ALLOWED)}. "
+                f"`allow` must name what may differ, of {', '.join(ALLOWED)}. "
                 f"Received: allow={allow!r}"
             )
     return set(names)
@@ -111,8 +112,8 @@ def _slots(state, target, slots, allowed):
 
 def _hyperparameters(state, target):
     """Returns pairs of what differs in source and optimizer, by common name."""
-    was = _by_common_names(state.kind, state.hyperparameters)
-    will_be = _by_common_names(target.kind, target.hyperparameters())
+    was = by_common_names(state.kind, state.hyperparameters)
+    will_be = by_common_names(target.kind, target.hyperparameters())
     names = [name for name in _COMPARED if name in was and name in will_be]
     pairs = {name: (was[name], will_be[name]) for name in names}
     if state.update_rule is not None:
@@ -120,7 +121,8 @@ def _hyperparameters(state, target):
     return {name: pair for name, pair in pairs.items() if not _is_same(name, *pair)}
 
 
-def _by_common_names(kind, hyperparameters):
+def by_common_names(kind, hyperparameters):
+    """Returns hyperparameters of an API by the names of `ALLOWED`."""
     if kind == "tf1" and "decay" in hyperparameters:
         return {**hyperparameters, "rho": hyperparameters["decay"]}
     return hyperparameters

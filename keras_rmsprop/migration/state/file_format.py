@@ -74,7 +74,8 @@ def save(state, path):
     # Left out where there are none, so that the first readers of the format take it.
     if state.others:
         header["others"] = [
-            {"name": name, "value": entry(value)} for name, value in state.others.items()
+            {"name": name, "value": entry(value)}
+            for name, value in state.others.items()
         ]
     if state.not_read:
         header["not_read"] = list(state.not_read)
