@@ -38,7 +38,7 @@ def apply(
         *([(live.name_of(v), v.shape) for v in each] for each in (trained, untrained)),
         state,
         name_map,
-        "path" if isinstance((*trained, None)[0], keras.Variable) else "name",
+        _names_as_code(variables, trained),
     )
     moves = _moves(state, matches, [*trained, *untrained])
     slots = {move.name: move.slots for move in moves if move.slots is not None}
@@ -55,7 +55,7 @@ def apply(
         raise ValueError(_message(state, optimizer, problems, matches.advice))
 
     target.build(trained)
-    pairs = [(counter, np.asarray(state.iterations)) for counter in counters]
+    pairs = [(c, np.asarray(state.iterations, live.dtype_of(c))) for c in counters]
     for move in moves:
         if restore_values:
             pairs.append((move.variable, move.value))
@@ -67,6 +67,14 @@ def apply(
             pairs.append((variable, move.slots.get(slot, missing)))
     target.write(pairs)
     return matches.unused
+
+
+def _names_as_code(given, trained):
+    """Returns Python for the names of the trained variables, for messages."""
+    attribute = "path" if isinstance((*trained, None)[0], keras.Variable) else "name"
+    is_model = hasattr(given, "trainable_variables")
+    owner = "model.trainable_variables" if is_model else "variables"
+    return f"[v.{attribute} for v in {owner}]"
 
 
 def _variables(given):
@@ -152,12 +160,9 @@ def _array_problems(moves, restore_values, allowed):
 def _array_problem(move, slot, what, array, allowed):
     """Returns what is wrong with one array, or None."""
     path, shape = live.name_of(move.variable), tuple(move.variable.shape)
-    dtype = live.native(move.variable).dtype.base_dtype.as_numpy_dtype
+    dtype = live.dtype_of(move.variable)
     if array.dtype != dtype:
-        return (
-            f"dtype: variable {path!r} is {np.dtype(dtype).name}, {what} is "
-            f"{array.dtype.name}"
-        )
+        return f"dtype: variable {path!r} is {dtype.name}, {what} is {array.dtype.name}"
     if array.shape != shape:
         return f"shape: variable {path!r} has shape {shape}, {what} has {array.shape}"
     return contradictions.of_numbers(what, slot, array, allowed)
@@ -168,7 +173,7 @@ def _counter_problems(state, counters, global_step):
     if global_step is not None and (
         not hasattr(global_step, "assign")
         or tuple(global_step.shape) != ()
-        or not live.native(global_step).dtype.base_dtype.is_integer
+        or live.dtype_of(global_step).kind not in "iu"
     ):
         return [
             "global_step: it must be a variable that holds one integer. "
@@ -181,8 +186,12 @@ def _counter_problems(state, counters, global_step):
             "`state.iterations`"
         ]
     for counter in counters:
-        most = live.native(counter).dtype.base_dtype.max
-        if not isinstance(steps, (int, np.integer)) or not 0 <= steps <= most:
+        most = np.iinfo(live.dtype_of(counter)).max
+        if (
+            type(steps) is bool
+            or not isinstance(steps, (int, np.integer))
+            or not 0 <= steps <= most
+        ):
             problems.append(
                 f"iterations: they must be an integer from 0 to {most}. "
                 f"Received: state.iterations={steps!r}"

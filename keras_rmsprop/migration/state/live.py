@@ -59,6 +59,11 @@ def native(variable):
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
+def dtype_of(variable):
+    """Returns the `numpy.dtype` of a variable."""
+    return np.dtype(native(variable).dtype.base_dtype.as_numpy_dtype)
+
+
 def graph_of(variable):
     """Returns the TF1 graph that a variable lives in; None if it is eager."""
     return getattr(native(variable), "graph", None)

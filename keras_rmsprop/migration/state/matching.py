@@ -8,6 +8,8 @@ leave one way to pair everything.
 import collections
 import dataclasses
 
+import numpy as np
+
 from keras_rmsprop.migration.state import naming
 from keras_rmsprop.migration.state.naming import listed
 
@@ -29,7 +31,7 @@ class Matches:
     advice: str
 
 
-def match(trained, untrained, state, name_map=None, attribute="path"):
+def match(trained, untrained, state, name_map=None, names="..."):
     """Finds the part of a state that belongs to each variable.
 
     Args:
@@ -37,7 +39,7 @@ def match(trained, untrained, state, name_map=None, attribute="path"):
         untrained: The same of those that only have values.
         state: An `OptimizerState`.
         name_map: Dictionary of names in the state by names of variables, or None.
-        attribute: Attribute of a variable that holds its name, for messages.
+        names: Python for the list of the names of the trained, for messages.
 
     Returns:
         `Matches`, with indices into `trained + untrained`.
@@ -57,21 +59,16 @@ def match(trained, untrained, state, name_map=None, attribute="path"):
     )
     source = naming.Side(
         [(True, name, each.shape) for name, each in state.variables.items()]
-        + [(False, name, value.shape) for name, value in state.others.items()]
+        + [(False, name, np.shape(value)) for name, value in state.others.items()]
     )
-    names = [*state.variables, *state.others]
+    stored = [*state.variables, *state.others]
     matching = _Matching(target, source)
     matching.run(dict(name_map or {}), state.is_positional)
     return Matches(
-        {t: names[s] for t, s in matching.pairs.items()},
+        {t: stored[s] for t, s in matching.pairs.items()},
         matching.problems,
-        [names[s] for s in source.open if not source.keys[s][0]],
-        naming.advice(
-            target,
-            source,
-            naming.guess(target, source),
-            f"[v.{attribute} for v in variables]",
-        ),
+        [stored[s] for s in source.open if not source.keys[s][0]],
+        naming.advice(target, source, naming.guess(target, source), names),
     )
 
 
