@@ -3,9 +3,9 @@
 A TF1 graph with `tf.compat.v1.train.RMSPropOptimizer` learns scikit-learn's
 handwritten digits and saves a checkpoint on the way. One call then makes a
 `keras_rmsprop.RMSprop` with the arguments, the slots and the step count of that
-checkpoint and gives a Keras model its weights; `fit` goes on from there, while the TF1 program goes on too. Both see the same batches,
-and at the end the greatest difference between them is printed, in units in the last
-place:
+checkpoint, and gives a Keras model its weights; `fit` goes on from there, while the TF1
+program goes on too. Both see the same batches, and at the end the greatest difference
+between them is printed, in units in the last place:
 
     python migration_examples/resume_tf1_checkpoint_in_keras.py --steps=200 --stop_at=80
 """
