@@ -55,7 +55,7 @@ def told_by_slots(state):
     told = {"centered": "mg" in slots}
     if "momentum" not in slots:
         told["momentum"] = 0.0
-    if state.kind == "keras":
+    if state.kind not in ("tf1", "legacy"):
         told["use_ema"] = "average" in slots
         if "gradient_accumulator" not in slots:
             told["gradient_accumulation_steps"] = None

@@ -105,6 +105,32 @@ def test_it_stops_where_the_pieces_would_and_leaves_the_model_as_it_was(tmp_path
         np.testing.assert_array_equal(variable, value)
 
 
+@pytest.mark.filterwarnings("ignore:You are saving")
+def test_equal_layers_of_another_count_ask_for_a_map_that_can_be_pasted(tmp_path):
+    def three_layers():
+        layers = [keras.layers.Dense(3) for _ in range(3)]
+        return keras.Sequential([keras.Input((3,)), *layers])
+
+    keras.backend.clear_session()
+    old = three_layers()
+    old.compile(keras.optimizers.RMSprop(0.05, momentum=0.9), "mse")
+    old.fit(np.eye(3), np.ones((3, 3)), verbose=0)
+    old.save(tmp_path / "old.h5")
+    keras.backend.clear_session()
+    keras.layers.Dense(1)
+    new = three_layers()
+    with pytest.raises(ValueError, match="Nothing was written") as error:
+        migration.resume(tmp_path / "old.h5", new)
+    (pasted,) = re.findall(r"name_map=(\{.*\})", str(error.value), re.DOTALL)
+    assert not np.array_equal(new.weights[0], old.weights[0])
+    optimizer, _ = migration.resume(tmp_path / "old.h5", new, name_map=eval(pasted))
+    for ours, theirs in zip(new.weights, old.weights):
+        np.testing.assert_array_equal(ours, theirs)
+    # Without the step count and the learning rate.
+    for ours, theirs in zip(optimizer.variables[2:], old.optimizer.variables[2:]):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_momentum_that_the_call_gives_counts_as_told(tmp_path):
     tf1_run(tmp_path)
     for path in tmp_path.glob("*.meta"):
