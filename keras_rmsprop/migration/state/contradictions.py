@@ -115,6 +115,9 @@ def _hyperparameters(state, target):
     was = by_common_names(state.kind, state.hyperparameters)
     will_be = by_common_names(target.kind, target.hyperparameters())
     names = [name for name in _COMPARED if name in was and name in will_be]
+    if not (was.get("use_ema") and will_be.get("use_ema")):
+        # Defaults differ, and do nothing.
+        names = [name for name in names if not name.startswith("ema_")]
     pairs = {name: (was[name], will_be[name]) for name in names}
     if state.update_rule is not None:
         pairs["update_rule"] = (state.update_rule, target.update_rule)
