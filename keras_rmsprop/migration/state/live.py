@@ -59,6 +59,16 @@ def native(variable):
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
+def dtype_of(variable):
+    """Returns the `numpy.dtype` of a variable."""
+    return np.dtype(native(variable).dtype.base_dtype.as_numpy_dtype)
+
+
+def graph_of(variable):
+    """Returns the TF1 graph that a variable lives in; None if it is eager."""
+    return getattr(native(variable), "graph", None)
+
+
 def plain(hyperparameters):
     """Returns those hyperparameters that JSON can hold, as Python values.
 
@@ -171,6 +181,8 @@ class KerasAdapter(_Adapter):
             "gradient_accumulator": "_accumulated_gradients",
         }
     )
+    # Of the variables that the optimizer was built on, by their ids.
+    _indices = types.MappingProxyType({})
 
     @staticmethod
     def classes():
@@ -191,10 +203,12 @@ class KerasAdapter(_Adapter):
         return list(self.optimizer._trainable_variables)
 
     def slots(self, variable):
-        known = [id(each) for each in self.known_variables()]
-        if id(variable) not in known:
+        known = self.optimizer._trainable_variables
+        if len(self._indices) != len(known):
+            self._indices = {id(each): i for i, each in enumerate(known)}
+        if id(variable) not in self._indices:
             return {}
-        index = known.index(id(variable))
+        index = self._indices[id(variable)]
         held = {
             slot: getattr(self.optimizer, attribute, None)
             for slot, attribute in self.lists.items()
