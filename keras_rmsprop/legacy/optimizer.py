@@ -391,8 +391,8 @@ class Optimizer(keras.optimizers.Optimizer):
                 )
             with strategy.extended.colocate_vars_with(var):
                 slot = tf.Variable(
-                    _initial_value(initializer, shape, var.dtype),
-                    dtype=var.dtype,
+                    _initial_value(initializer, shape, var.dtype.base_dtype),
+                    dtype=var.dtype.base_dtype,
                     name=f"{path}/{slot_name}",
                     trainable=False,
                 )

@@ -113,6 +113,12 @@ def read_state(
     return reader(source, **given)
 
 
+def about(source):
+    """Returns what a source is, in words, and the options that `read_state` takes."""
+    _, what, options = _READERS[_kind(source)[0]]
+    return what, options
+
+
 def _kind(source):
     """Returns the key into `_READERS` and the source as its reader takes it."""
     if not isinstance(source, (str, os.PathLike)):
