@@ -1,8 +1,11 @@
 """TensorFlow's checkpoint files, with errors that name the file."""
 
 import contextlib
+import math
 
 import tensorflow as tf
+
+from keras_rmsprop.migration.state.readers import checkpoint_paths
 
 
 class Checkpoint:
@@ -17,9 +20,10 @@ class Checkpoint:
     def __init__(self, prefix):
         self.prefix = prefix
         with self._errors():
-            self._reader = tf.train.load_checkpoint(prefix)
+            self._reader = tf.train.load_checkpoint(checkpoint_paths.loadable(prefix))
             self.shapes = dict(self._reader.get_variable_to_shape_map())
             self.dtypes = dict(self._reader.get_variable_to_dtype_map())
+        self._size = checkpoint_paths.size(prefix)
 
     def __contains__(self, key):
         return key in self.shapes
@@ -28,6 +32,12 @@ class Checkpoint:
         """Returns what is stored under a key, an array or bytes."""
         if key not in self.shapes:
             raise ValueError(f"The checkpoint {self.prefix!r} has no {key!r}.")
+        # Before anything is allocated.
+        if math.prod(self.shapes[key]) * self.dtypes[key].size > self._size:
+            raise ValueError(
+                f"The checkpoint {self.prefix!r} is truncated or damaged: its files "
+                f"are smaller than {key!r} of shape {self.shapes[key]}."
+            )
         with self._errors():
             return self._reader.get_tensor(key)
 
