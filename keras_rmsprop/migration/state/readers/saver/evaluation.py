@@ -10,6 +10,7 @@ import inspect
 import numpy as np
 import tensorflow as tf
 
+from keras_rmsprop.migration.state.readers.checkpoint import constant_result
 from keras_rmsprop.migration.state.readers.saver.graph import VARIABLES
 
 _ARITHMETIC = frozenset(
@@ -221,11 +222,6 @@ def _computed(node, name, values):
     operation = getattr(tf.raw_ops, node.op)
     arguments = dict(zip(inspect.signature(operation).parameters, values))
     try:
-        with tf.init_scope():
-            if tf.executing_eagerly():
-                return operation(**arguments).numpy()[()]
-        # A program of TF1 that has turned eager execution off.
-        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-            return session.run(operation(**arguments))
+        return constant_result(operation, **arguments)[()]
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise Unknown(f"{name!r} ({node.op}), which fails: {error}") from error

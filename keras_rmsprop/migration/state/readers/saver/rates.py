@@ -303,8 +303,8 @@ class Hyperparameters:
             if tensor in seen or node is None:
                 continue
             seen.add(tensor)
-            if self._evaluation.constant(tensor) is not None:
-                continue
+            # Even what is constant is on one branch only.
+            waiting += [(each, 0) for each in node.controls if self._is_pivot(each)]
             if node.op in _COMPARES:
                 pair = self._compared(node)
                 if pair is None or len(found) > _MAX_BOUNDARIES:
@@ -313,9 +313,15 @@ class Hyperparameters:
             elif node.op in _CHOOSES:
                 waiting.extend(node.inputs)
                 waiting.extend(each for results in node.returns for each in results)
-            else:
+            elif self._evaluation.constant(tensor) is None:
                 return None
         return found if len({counter for counter, _ in found}) == 1 else None
+
+    def _is_pivot(self, name):
+        return name in self._graph.nodes and self._graph.nodes[name].op in (
+            "Identity",
+            "Switch",
+        )
 
     def _compared(self, node):
         steps = [_counter(self._graph, self._evaluation, each) for each in node.inputs]

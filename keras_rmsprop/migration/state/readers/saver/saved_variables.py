@@ -64,16 +64,17 @@ class SavedVariables:
     def value(self, name):
         """Returns the value of a variable or a part of one."""
         saved = self._saved[name]
-        whole = self._checkpoint.value(saved.key)
         if not saved.slices:
-            return whole
+            return self._checkpoint.value(saved.key)
         shape, slices = _parsed(saved.slices)
-        if shape != whole.shape:
+        held = tuple(self._checkpoint.shapes[saved.key])
+        if shape != held:
             raise ValueError(
                 f"The checkpoint {self._checkpoint.prefix!r} holds {saved.key!r} of "
-                f"shape {whole.shape}, where the graph beside it says {shape}."
+                f"shape {held}, where the graph beside it says {shape}."
             )
-        return whole[slices]
+        lengths = [len(range(*each.indices(n))) for each, n in zip(slices, shape)]
+        return self._checkpoint.part(saved.key, saved.slices, lengths)
 
     def whole(self, parts, companions):
         """Returns what belongs to a whole variable.
@@ -91,7 +92,9 @@ class SavedVariables:
         if not places[0].slices:
             return self.value(companions[0])
         pieces = [self.value(name) for name in companions]
-        whole = np.zeros(self._checkpoint.value(places[0].key).shape, pieces[0].dtype)
+        # No longer than what was read.
+        shape = self._checkpoint.value(places[0].key).shape
+        whole = np.zeros(shape, pieces[0].dtype)
         filled = 0
         for place, piece in zip(places, pieces):
             of, slices = _parsed(place.slices)
