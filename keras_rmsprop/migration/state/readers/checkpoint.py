@@ -58,7 +58,7 @@ class Checkpoint:
             )[0]
 
     def _check_size(self, key, shape):
-        """Raises ValueError for what is larger than the files, before it is allocated."""
+        """Raises ValueError for what the files cannot hold, before it is allocated."""
         # The V1 format packs small whole numbers.
         least = 1 if self._is_v1 else self.dtypes[key].size
         if math.prod(shape) * least > self._size:

@@ -15,8 +15,8 @@ from keras_rmsprop.migration.state.readers.saver import (
 )
 from keras_rmsprop.migration.state.readers.saver.evaluation import Evaluation
 from keras_rmsprop.migration.state.readers.saver.graph import Graph
+from keras_rmsprop.migration.state.readers.saver.hyperparameters import Hyperparameters
 from keras_rmsprop.migration.state.readers.saver.optimizers import described
-from keras_rmsprop.migration.state.readers.saver.rates import Hyperparameters
 
 
 def read(prefix, optimizer_name=None, centered=None, global_step=None):
@@ -100,16 +100,24 @@ def _read_by_names(checkpoint, graph, optimizer_name, centered, global_step):
     why = "there is no .meta file beside the checkpoint"
     if graph is not None:
         why = f"nothing trains in the graph {graph.path!r}"
+    not_read = [
+        f"learning_rate, decay, momentum, epsilon: {why}; its names told the slots. "
+        "Give those of the source"
+    ]
+    if any(
+        f"{name}/ExponentialMovingAverage" in checkpoint for name in optimizer.slots
+    ):
+        not_read.append(
+            "whether the values are moving averages: a `swapping_saver` stores those "
+            f"as the variables, and the variables as theirs; {why}"
+        )
     return _state(
         checkpoint,
         variables,
         optimizer,
         _counter(checkpoint, variables, global_step),
         {},
-        [
-            f"learning_rate, decay, momentum, epsilon: {why}; its names told the "
-            "slots. Give those of the source"
-        ],
+        not_read,
     )
 
 

@@ -163,16 +163,10 @@ class Evaluation:
 
     def _check_is_taken(self, node):
         """Raises _NotTaken if a node waits for a branch that is not taken."""
-        for name in node.controls:
-            pivot = self._graph.nodes.get(name)
-            if pivot is None or pivot.op not in ("Identity", "Switch"):
-                continue
-            tensor = pivot.inputs[0] if pivot.op == "Identity" else (name, 0)
-            switch = self._graph.nodes.get(tensor[0]) if tensor else None
-            if switch is not None and switch.op == "Switch":
-                # Whether it is taken matters, and what it brings does not.
-                with contextlib.suppress(Unknown):
-                    self._value(tensor)
+        for tensor in self._graph.branches(node):
+            # Whether it is taken matters, and what it brings does not.
+            with contextlib.suppress(Unknown):
+                self._value(tensor)
 
     def _switched(self, node, index):
         data, condition = node.inputs
@@ -225,3 +219,8 @@ def _computed(node, name, values):
         return constant_result(operation, **arguments)[()]
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise Unknown(f"{name!r} ({node.op}), which fails: {error}") from error
+
+
+def decimal(value):
+    """Returns the shortest decimal of a dtype: 0.9 rather than 0.8999999761581421."""
+    return float(str(value))

@@ -151,6 +151,17 @@ class Graph:
             self._choices[key] = sources.pop() if len(sources) == 1 else None
         return self._choices[key]
 
+    def branches(self, node):
+        """Returns the outputs of switches that a node waits for, to be on a branch."""
+        found = []
+        for name in node.controls:
+            pivot = self.nodes.get(name)
+            if pivot is not None and pivot.op == "Identity" and pivot.inputs:
+                name = pivot.inputs[0][0]
+                if name in self.nodes and self.nodes[name].op == "Switch":
+                    found.append(pivot.inputs[0])
+        return found
+
     def _lay_open(self, definitions):
         """Adds the nodes, and in turn those of the functions that they run."""
         waiting = [(definitions, "", {}, 0)]

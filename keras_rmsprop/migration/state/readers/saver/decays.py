@@ -1,4 +1,4 @@
-"""Hyperparameters of a graph: numbers, and learning rates that decay.
+"""Learning rates of a graph that decay, as Keras' schedules.
 
 `tf.train`'s decays are recognized by the operations that they are made of, whatever
 scopes these are in, and become Keras' schedules of the same formula. What rounds as a
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_rmsprop.migration.schedules import NaturalExpDecay, TF1Schedule
-from keras_rmsprop.migration.state.readers.saver.evaluation import Unknown
+from keras_rmsprop.migration.state.readers.saver.evaluation import Unknown, decimal
 
 _schedules = keras.optimizers.schedules
 # Operations that compute the same.
@@ -102,98 +102,26 @@ _CHOOSES = frozenset(
 _MAX_BOUNDARIES = 1000
 
 
-class Hyperparameters:
-    """Reads the hyperparameters of an optimizer from a graph.
+class Decays:
+    """Finds the schedules of a graph.
 
     Args:
         graph: A `Graph`.
         evaluation: An `Evaluation` with the variables of a checkpoint.
-
-    Attributes:
-        values: Dictionary of numbers, or of schedules as Keras serializes them.
-        not_read: List of what is neither, in words.
-        used: Names of the variables that hold hyperparameters.
-        step: Name of the variable that a schedule follows, or None.
     """
 
     def __init__(self, graph, evaluation):
         self._graph = graph
         self._evaluation = evaluation
-        self.values = {}
-        self.not_read = []
-        self.used = []
-        self.step = None
 
-    def read(self, name, tensors, step):
-        """Reads one.
+    def find(self, tensor):
+        """Returns what a tensor of the graph is, or None.
 
-        Args:
-            name: The argument's name.
-            tensors: The tensors that the kernels take for it, at least one.
-            step: Name of the variable that counts the optimizer's steps, or None.
+        Returns:
+            A Keras schedule, the name of the variable that it takes for the step, and
+            None or why its values are not quite the graph's.
         """
-        constants = {self._evaluation.constant(tensor) for tensor in tensors}
-        if len(constants) == 1 and None not in constants:
-            self.values[name] = _decimal(constants.pop())
-        elif len(tensors) > 1:
-            self._refuse(name, f"{len(tensors)} different tensors of the graph")
-        else:
-            (tensor,) = tensors
-            variable = self._graph.variable(tensor)
-            if variable is None and name == "learning_rate":
-                self._read_schedule(tensor, step)
-            else:
-                self._read_number(name, tensor, variable)
-
-    def _read_number(self, name, tensor, variable):
-        try:
-            value = _decimal(self._evaluation.value(tensor))
-        except Unknown as error:
-            self._refuse(name, f"{self._named(tensor)}, which depends on {error}")
-            return
-        if variable is None:
-            self._refuse(name, self._named(tensor), value)
-        else:
-            self.values[name] = value
-            self.used.append(variable)
-
-    def _read_schedule(self, tensor, step):
-        try:
-            now = _decimal(self._evaluation.value(tensor))
-        except Unknown as error:
-            self._refuse(
-                "learning_rate", f"{self._named(tensor)}, which depends on {error}"
-            )
-            return
-        found = self._decay(tensor) or self._piecewise(tensor)
-        if found is None:
-            self._refuse("learning_rate", self._named(tensor), now)
-            return
-        schedule, counter, why = found
-        if step not in (None, counter):
-            why = (
-                f"it follows the counter {counter!r} and not {step!r}; "
-                f"`global_step={counter!r}` makes that the step count"
-            )
-        if why:
-            what = f"{type(schedule).__name__} {schedule.get_config()}, but {why}"
-            self._refuse("learning_rate", what, now)
-            return
-        self.step = counter
-        self.values["learning_rate"] = _schedules.serialize(self._rounding(schedule))
-
-    def _refuse(self, name, what, now=None):
-        text = f"{name}: {what}"
-        if now is not None:
-            text += f"; it was {now!r} at the checkpoint's step"
-        self.not_read.append(f"{text}; give {name}=...")
-
-    def _named(self, tensor):
-        name = self._graph.source(tensor, casts=True)[0]
-        node = self._graph.nodes.get(name)
-        inputs = [self._graph.source(each, casts=True)[0] for each in node.inputs[:4]]
-        of = f" of {', '.join(map(repr, inputs))}" if inputs else ""
-        return f"a tensor of the graph ({name!r}, {node.op}{of})"
+        return self._decay(tensor) or self._piecewise(tensor)
 
     def _decay(self, tensor):
         """Returns a schedule, its counter, and why it is not the same, or None."""
@@ -201,7 +129,7 @@ class Hyperparameters:
             found = _Match(self._graph, self._evaluation)
             if not found.match(pattern, tensor) or found.step is None:
                 continue
-            arguments = {name: _decimal(v) for name, v in found.constants.items()}
+            arguments = {name: decimal(v) for name, v in found.constants.items()}
             steps = arguments["decay_steps"]
             if not np.isfinite(list(arguments.values())).all() or steps <= 0:
                 return None
@@ -240,7 +168,8 @@ class Hyperparameters:
             return True
         return power != 3 and (power not in (0.5, 2) or version >= (1, 10))
 
-    def _rounding(self, schedule):
+    def rounding(self, schedule):
+        """Returns the schedule that rounds as a session of that TensorFlow."""
         steps = getattr(schedule, "decay_steps", None)
         is_exact = steps is None or float(np.log2(steps)).is_integer()
         simple = _schedules.ExponentialDecay, _schedules.InverseTimeDecay
@@ -278,7 +207,7 @@ class Hyperparameters:
         if not boundaries:
             return None
         schedule = _schedules.PiecewiseConstantDecay(
-            boundaries, [_decimal(value) for value in kept]
+            boundaries, [decimal(value) for value in kept]
         )
         return schedule, counter, None
 
@@ -304,7 +233,7 @@ class Hyperparameters:
                 continue
             seen.add(tensor)
             # Even what is constant is on one branch only.
-            waiting += [(each, 0) for each in node.controls if self._is_pivot(each)]
+            waiting += self._graph.branches(node)
             if node.op in _COMPARES:
                 pair = self._compared(node)
                 if pair is None or len(found) > _MAX_BOUNDARIES:
@@ -316,12 +245,6 @@ class Hyperparameters:
             elif self._evaluation.constant(tensor) is None:
                 return None
         return found if len({counter for counter, _ in found}) == 1 else None
-
-    def _is_pivot(self, name):
-        return name in self._graph.nodes and self._graph.nodes[name].op in (
-            "Identity",
-            "Switch",
-        )
 
     def _compared(self, node):
         steps = [_counter(self._graph, self._evaluation, each) for each in node.inputs]
@@ -378,8 +301,3 @@ def _counter(graph, evaluation, tensor):
     except Unknown:
         return None
     return name if value is not None and value.dtype.kind == "i" else None
-
-
-def _decimal(value):
-    """Returns the shortest decimal of a dtype: 0.9 rather than 0.8999999761581421."""
-    return float(str(value))
