@@ -268,7 +268,7 @@ def batch_norm(directory):
         optimizer.apply_gradients(run.pairs, run.step),
         tf.train.AdamOptimizer(0.01).apply_gradients(gradients),
         averages.apply(run.variables),
-        *tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        *tf.get_collection(tf.GraphKeys.UPDATE_OPS),
     )
     gamma = [v for v in tf.trainable_variables() if v.op.name.startswith("norm/")]
     run.train(optimizer, update, more=statistics + [table] + gamma)

@@ -90,7 +90,7 @@ class Checkpoint:
         # Which of these it is depends on where the damage is.
         try:
             yield
-        except (tf.errors.OpError, RuntimeError, IndexError) as error:
+        except (tf.errors.OpError, RuntimeError, IndexError, ValueError) as error:
             raise ValueError(
                 f"The checkpoint {self.prefix!r} is truncated or damaged: "
                 f"{getattr(error, 'message', None) or error}"

@@ -75,7 +75,11 @@ def _is_v1(path):
 
 
 def _in_directory(directory):
-    latest = tf.train.get_checkpoint_state(directory)
+    try:
+        latest = tf.train.get_checkpoint_state(directory)
+    except ValueError:
+        # Empty or no text; of other damage TensorFlow itself makes None.
+        latest = None
     if latest is None:
         return _without_state(directory)
     named = latest.model_checkpoint_path.removesuffix(".index")

@@ -181,6 +181,12 @@ def _savers(graph):
         slices += slices[-1:] * (len(tensors) - len(slices))
         saved = savers.setdefault(name.rpartition("/")[0], [])
         for key, part, tensor in zip(keys, slices, tensors):
+            if part and (
+                not _SLICES.fullmatch(part) or part.count(" ") != part.count(":") + 1
+            ):
+                raise ValueError(
+                    f"{graph.path!r} is damaged: it saves the part {part!r} of {key!r}."
+                )
             saved.append((_Saved(key, part), graph.variable(tensor)))
     return savers
 
@@ -198,8 +204,6 @@ def _strings(graph, node, index):
 def _parsed(specification):
     """Returns the shape and the slices that `"5 2 0,3:-"` means."""
     *shape, slices = specification.split(" ")
-    if not _SLICES.fullmatch(specification) or slices.count(":") != len(shape) - 1:
-        raise ValueError(f"A part of a variable has the slices {specification!r}.")
     parsed = []
     for each in slices.split(":"):
         start, _, length = each.partition(",")
