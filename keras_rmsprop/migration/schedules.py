@@ -13,8 +13,8 @@ class TF1Schedule(Schedule):
     """A Keras schedule that rounds as `tf.train`'s decays do in a session.
 
     Keras' schedules compute the formulas of TF1, but a formula does not settle the
-    last bits: the graph optimizer, which sessions have had since TensorFlow 1.5 or so
-    and `tf.function` has, turns a division by a constant into a multiplication by its
+    last bits: the graph optimizer, which sessions have had since TensorFlow 1.5 and
+    `tf.function` has, turns a division by a constant into a multiplication by its
     reciprocal. So a schedule differs between eager execution and `fit`, by a few units
     in the last place; and with `staircase`, where `step * (1 / decay_steps)` rounds
     below a whole number, by a whole stair for one step.
@@ -82,6 +82,12 @@ class TF1Schedule(Schedule):
     def from_config(cls, config):
         schedule = keras.optimizers.schedules.deserialize(config["schedule"])
         return cls(**{**config, "schedule": schedule})
+
+    def __repr__(self):
+        config = self.schedule.get_config()
+        given = ", ".join(f"{k}={v!r}" for k, v in config.items() if k != "name")
+        kind = type(self.schedule).__name__
+        return f"TF1Schedule({kind}({given}), optimized={self.optimized})"
 
 
 @keras.saving.register_keras_serializable("keras_rmsprop")

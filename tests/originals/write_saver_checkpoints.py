@@ -166,7 +166,10 @@ def cond_of_resources(directory):
 @case
 def cond_of_functions(directory):
     tf.enable_control_flow_v2()
-    conditional(directory, resource=True)
+    try:
+        conditional(directory, resource=True)
+    finally:
+        tf.disable_control_flow_v2()
 
 
 @case
