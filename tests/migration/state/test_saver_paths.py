@@ -45,6 +45,14 @@ def test_the_second_of_two_data_files_is_the_checkpoint(run):
     assert migration.read_state(path).iterations == 4
 
 
+def test_a_part_without_its_index_says_so(run):
+    directory = run("renamed-1.15.5")
+    (directory / "model.ckpt-3.index").unlink()
+    for path in directory.glob("model.ckpt-3.*"):
+        with pytest.raises(ValueError, match="part of a checkpoint whose .*index'"):
+            migration.read_state(path)
+
+
 @pytest.mark.parametrize("name", VERSIONS)
 def test_without_its_file_checkpoint_a_directory_has_the_only_one(name, run):
     directory = run(name)

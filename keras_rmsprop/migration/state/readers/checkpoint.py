@@ -59,8 +59,9 @@ class Checkpoint:
 
     def _check_size(self, key, shape):
         """Raises ValueError for what the files cannot hold, before it is allocated."""
-        # The V1 format packs small whole numbers.
-        least = 1 if self._is_v1 else self.dtypes[key].size
+        # The V1 format packs small whole numbers, and strings may be empty.
+        is_packed = self._is_v1 or self.dtypes[key] == tf.string
+        least = 1 if is_packed else self.dtypes[key].size
         if math.prod(shape) * least > self._size:
             raise ValueError(
                 f"The checkpoint {self.prefix!r} is truncated or damaged: its files "

@@ -28,11 +28,18 @@ def find(path):
     """
     if os.path.isdir(path):
         return _in_directory(path)
-    prefixes = [path]
     # `m.ckpt-00000-of-00001` may be a prefix itself.
-    if ending := _ENDING.search(path):
-        prefixes.append(path[: ending.start()])
-    return next((each for each in prefixes if _exists(each)), None)
+    if _exists(path):
+        return path
+    ending = _ENDING.search(path)
+    if ending is None or not os.path.isfile(path):
+        return None
+    prefix = path[: ending.start()]
+    if not _exists(prefix):
+        raise ValueError(
+            f"{path!r} is part of a checkpoint whose {prefix + '.index'!r} is missing."
+        )
+    return prefix
 
 
 def loadable(prefix):
