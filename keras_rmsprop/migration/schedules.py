@@ -84,10 +84,13 @@ class TF1Schedule(Schedule):
         return cls(**{**config, "schedule": schedule})
 
     def __repr__(self):
-        config = self.schedule.get_config()
-        given = ", ".join(f"{k}={v!r}" for k, v in config.items() if k != "name")
-        kind = type(self.schedule).__name__
-        return f"TF1Schedule({kind}({given}), optimized={self.optimized})"
+        # As Python, for messages that show how to go on.
+        cls = type(self.schedule)
+        home = __name__ if cls.__module__ == __name__ else "keras.optimizers.schedules"
+        config = self.schedule.get_config().items()
+        given = ", ".join(f"{k}={v!r}" for k, v in config if k != "name")
+        schedule = f"{home}.{cls.__name__}({given})"
+        return f"{__name__}.TF1Schedule({schedule}, optimized={self.optimized})"
 
 
 @keras.saving.register_keras_serializable("keras_rmsprop")

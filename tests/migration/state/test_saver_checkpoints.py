@@ -370,6 +370,13 @@ def test_a_program_without_eager_execution_reads_the_same(tmp_path):
     assert schedule["config"]["decay_rate"] == float(str(tf.exp(-0.5).numpy()))
 
 
+def test_a_schedule_shows_the_python_that_makes_it():
+    decay = keras.optimizers.schedules.ExponentialDecay(0.1, 41, 0.5, staircase=True)
+    shown = repr(TF1Schedule(decay, optimized=False))
+    made = eval(shown, {"keras": keras, "keras_rmsprop": keras_rmsprop})
+    assert made.get_config() == TF1Schedule(decay, optimized=False).get_config()
+
+
 def test_a_schedule_survives_saving_the_model(tmp_path):
     decay = keras.optimizers.schedules.ExponentialDecay(0.1, 41, 0.5, staircase=True)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
