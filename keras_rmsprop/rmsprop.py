@@ -3,6 +3,7 @@
 import copy
 import functools
 import itertools
+import math
 import numbers
 import operator
 
@@ -71,7 +72,7 @@ class RMSprop(keras.optimizers.Optimizer):
         m = momentum * m + step; variable -= m    (momentum > 0)
 
     Args:
-        learning_rate: A float >= 0, a
+        learning_rate: A float (below 0 it ascends), a
             `keras.optimizers.schedules.LearningRateSchedule`, or a callable
             without arguments that returns the value to use. Defaults to 0.001.
         rho: Float in [0, 1], discount of the means. Defaults to 0.9.
@@ -593,7 +594,7 @@ def _checked_learning_rate(value):
     if isinstance(value, (numbers.Real, np.number, np.ndarray)):
         if isinstance(value, np.ndarray) and value.ndim == 0:
             value = value.item()
-        return float(check_number("learning_rate", value))
+        return float(check_number("learning_rate", value, minimum=-math.inf))
     if callable(value) and not isinstance(value, type):
         return value
     if isinstance(value, (tf.Tensor, tf.Variable, keras.Variable)):

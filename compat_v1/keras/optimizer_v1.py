@@ -29,7 +29,7 @@ class RMSprop(legacy.RMSprop):
     1e-8, as in 1.4, where 1.12 has 1e-7.
 
     Args:
-        lr: Float >= 0, the learning rate. Defaults to 0.001.
+        lr: Float, the learning rate; below 0 it ascends. Defaults to 0.001.
         rho: Float in [0, 1], discount of the mean. Defaults to 0.9.
         epsilon: Float >= 0, added for numerical stability. Defaults to 1e-8; None
             means `keras.config.epsilon()`. Half precision takes 1e-8 for zero.

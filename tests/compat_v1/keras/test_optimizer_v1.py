@@ -206,7 +206,7 @@ class ArgumentsTest(parameterized.TestCase):
         ("global_clipnorm", {"global_clipnorm": 1.0}, TypeError, "global_clipnorm"),
         ("clipnorm", {"clipnorm": -1.0}, ValueError, "`clipnorm`.*>= 0.*-1.0"),
         ("clipvalue", {"clipvalue": -1.0}, ValueError, "`clipvalue`.*>= 0.*-1.0"),
-        ("lr", {"lr": -1.0}, ValueError, "learning_rate=-1.0"),
+        ("lr", {"lr": float("inf")}, ValueError, "learning_rate=inf"),
         ("nan", {"lr": float("nan")}, ValueError, "learning_rate=nan"),
         ("rho", {"rho": 1.5}, ValueError, r"`rho`.*\[0, 1\].*1.5"),
         ("decay", {"decay": -0.1}, ValueError, "`decay`.*-0.1"),
