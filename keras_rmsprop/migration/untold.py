@@ -74,6 +74,8 @@ def question(state, target, asked):
         f"    {name}=...," + ("" if usual is ... else f"  # {usual!r} by default")
         for name, usual in asked.items()
     ]
+    # What a reader could tell of them, such as the rate at the checkpoint's step.
+    told = [f"- {text}" for text in state.not_read if text.split(":")[0] in asked]
     origin = f" of {state.origin}" if state.origin else ""
     return "\n".join(
         [
@@ -81,5 +83,6 @@ def question(state, target, asked):
             "take its own defaults. Give what the source was trained with, as keywords "
             "of this call:",
             *lines,
+            *told,
         ]
     )

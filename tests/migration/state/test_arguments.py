@@ -369,3 +369,16 @@ def test_arguments_are_shown_as_python():
 def test_what_is_unknown_is_refused(source, target, error, message):
     with pytest.raises(error, match=message):
         migration.arguments(source, target)
+
+
+def test_what_a_reader_could_tell_of_an_unknown_rate_is_passed_on():
+    state = migration.OptimizerState(
+        {"w": migration.VariableState({"rms": np.ones(2), "momentum": np.ones(2)})},
+        kind="tf1",
+        update_rule="tf1",
+        hyperparameters={"decay": 0.9, "momentum": 0.9, "epsilon": 1e-10},
+        not_read=("learning_rate: it was 0.00295 at the checkpoint's step", "other: x"),
+    )
+    with pytest.raises(ValueError, match="it was 0.00295 at the checkpoint's") as error:
+        migration.arguments(state, keras_rmsprop.RMSprop)
+    assert "other" not in str(error.value)
