@@ -3,6 +3,7 @@
 import copy
 import functools
 import itertools
+import math
 import numbers
 import operator
 
@@ -71,7 +72,7 @@ class RMSprop(keras.optimizers.Optimizer):
         m = momentum * m + step; variable -= m    (momentum > 0)
 
     Args:
-        learning_rate: A float >= 0, a
+        learning_rate: A float (below 0 it ascends), a
             `keras.optimizers.schedules.LearningRateSchedule`, or a callable
             without arguments that returns the value to use. Defaults to 0.001.
         rho: Float in [0, 1], discount of the means. Defaults to 0.9.
@@ -99,9 +100,10 @@ class RMSprop(keras.optimizers.Optimizer):
             gradients are averaged before they are applied. Sparse gradients
             are accumulated, and then applied, as dense ones.
         name: Name of the optimizer and prefix of its variables.
-        update_rule: `"keras"`, `"legacy"`, `"tf1"`, or an `UpdateRule`. On CPU,
-            and not compiled by XLA, `"legacy"` and `"tf1"` give the bits of
-            `tf.keras.optimizers.legacy.RMSprop` and
+        update_rule: `"keras"`, `"keras2"`, `"legacy"`, `"tf1"`, or an `UpdateRule`.
+            On CPU, and not compiled by XLA, the last three give the bits of
+            `tf.keras.optimizers.RMSprop` of TensorFlow 2.11 to 2.15 (with
+            `sparse_updates="dense"`), `tf.keras.optimizers.legacy.RMSprop` and
             `tf.compat.v1.train.RMSPropOptimizer`. Defaults to `"keras"`.
         sparse_updates: `"lazy"` leaves rows that the gradient does not name, and
             their slots, as they are. `"dense"` treats the gradient as dense, so
@@ -247,6 +249,12 @@ class RMSprop(keras.optimizers.Optimizer):
                     "same scope."
                 )
         super().build(variables)
+        if self.use_ema and self.update_rule.average_start == "variable":
+            averages = self._model_variables_moving_average
+            with tf.init_scope():  # Once, where a function is being traced.
+                for variable, average in zip(variables, averages):
+                    if average is not None:
+                        average.assign(variable)
         # Attribute names, variable names and their order are those of Keras, so
         # that its checkpoints and weight files fit.
         self._velocities = self.add_optimizer_variables(
@@ -459,15 +467,32 @@ class RMSprop(keras.optimizers.Optimizer):
                 variable.assign(constraint(variable))
 
     def _clip_gradients(self, grads):
-        if self.clipnorm or self.global_clipnorm or self.clipvalue:
+        if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
+            return grads
+        if self.update_rule.clips_slices == "summed":
             # Only sums of duplicates have the gradient's norm.
             grads = [_without_duplicates(gradient) for gradient in grads]
-            values = super()._clip_gradients(list(map(_values, grads)))
-            grads = [
-                core.map_values(lambda _, v=value: v, gradient)
-                for gradient, value in zip(grads, values)
-            ]
-        return grads
+        values = list(map(_values, grads))
+        if self.global_clipnorm and self.update_rule.bitwise:
+            # As every generation but Keras 3, which rounds the norm differently.
+            values, _ = tf.clip_by_global_norm(values, self.global_clipnorm)
+        else:
+            values = super()._clip_gradients(values)
+        return [
+            core.map_values(lambda _, v=value: v, gradient)
+            for gradient, value in zip(grads, values)
+        ]
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        if self.update_rule.average_start == "first_step":
+            super()._update_model_variables_moving_average(trainable_variables)
+            return
+        discount = self.ema_momentum
+        for variable, average in zip(
+            trainable_variables, self._model_variables_moving_average
+        ):
+            if average is not None:
+                average.assign(discount * average + (1 - discount) * variable)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if tf.distribute.has_strategy() or self._is_distributed():
@@ -490,7 +515,7 @@ class RMSprop(keras.optimizers.Optimizer):
             **rule.round_hyperparameters(
                 rho=self.rho, momentum=self.momentum, epsilon=self.epsilon
             ),
-            one_minus_rho=None if rule.bitwise else 1 - self.rho,
+            one_minus_rho=None if rule.uses_kernels else 1 - self.rho,
         )
 
     def _update(self, grads, variables, learning_rate):
@@ -569,7 +594,7 @@ def _checked_learning_rate(value):
     if isinstance(value, (numbers.Real, np.number, np.ndarray)):
         if isinstance(value, np.ndarray) and value.ndim == 0:
             value = value.item()
-        return float(check_number("learning_rate", value))
+        return float(check_number("learning_rate", value, minimum=-math.inf))
     if callable(value) and not isinstance(value, type):
         return value
     if isinstance(value, (tf.Tensor, tf.Variable, keras.Variable)):

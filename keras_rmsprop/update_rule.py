@@ -1,4 +1,4 @@
-"""What separates the three RMSProp generations of TensorFlow, as data."""
+"""What separates the RMSProp generations of TensorFlow and Keras, as data."""
 
 import dataclasses
 
@@ -33,6 +33,14 @@ class UpdateRule:
         float32_hyperparameters: Those of `"rho"`, `"momentum"` and `"epsilon"`
             that the shipped optimizer rounds to float32 whatever the variable's
             dtype, which shows in float64.
+        reciprocal_root: Whether the gradient is multiplied by the reciprocal root
+            instead of divided by the root, which no training kernel does for dense
+            gradients.
+        clips_slices: `"summed"`: of slices that share an index, the sum is clipped.
+            `"one_by_one"`: each is clipped before they are summed.
+        average_start: Where the moving average of a variable (`use_ema`) starts:
+            `"first_step"`: at the variable after its first step. `"variable"`: at
+            the variable before it.
 
     Example:
 
@@ -50,6 +58,9 @@ class UpdateRule:
     shipped_sparse_updates: str
     bitwise: bool
     float32_hyperparameters: tuple = ()
+    reciprocal_root: bool = False
+    clips_slices: str = "summed"
+    average_start: str = "first_step"
 
     def __post_init__(self):
         _check(
@@ -60,15 +71,12 @@ class UpdateRule:
             and 0 <= self.initial_mean_square < float("inf"),
             "a finite number >= 0",
         )
-        for field in ("epsilon_inside_sqrt", "momentum_slot"):
+        for field, allowed in _CHOICES.items():
             value = getattr(self, field)
-            allowed = ("always", "with_momentum")
             _check(field, value, value in allowed, f"one of {allowed}")
-        allowed = ("lazy", "dense", "lazy_with_momentum")
-        value = self.shipped_sparse_updates
-        _check("shipped_sparse_updates", value, value in allowed, f"one of {allowed}")
-        value = self.bitwise
-        _check("bitwise", value, isinstance(value, bool), "True or False")
+        for field in ("bitwise", "reciprocal_root"):
+            value = getattr(self, field)
+            _check(field, value, isinstance(value, bool), "True or False")
         allowed = ("rho", "momentum", "epsilon")
         value = tuple(self.float32_hyperparameters or ())
         _check(
@@ -84,8 +92,8 @@ class UpdateRule:
         """Returns the rule for a name, a config dictionary or a rule.
 
         Args:
-            identifier: `"keras"`, `"legacy"`, `"tf1"`, the dictionary that
-                `get_config` returned, or an `UpdateRule`.
+            identifier: `"keras"`, `"keras2"`, `"legacy"`, `"tf1"`, the dictionary
+                that `get_config` returned, or an `UpdateRule`.
 
         Returns:
             An `UpdateRule`.
@@ -98,12 +106,15 @@ class UpdateRule:
         if isinstance(identifier, str) and identifier in RULES:
             return RULES[identifier]
         if isinstance(identifier, dict):
-            fields = {field.name for field in dataclasses.fields(cls)}
+            fields = dataclasses.fields(cls)
+            names = {field.name for field in fields}
+            needed = {f.name for f in fields if f.default is dataclasses.MISSING}
             _check(
                 "update_rule",
                 identifier,
-                set(identifier) == fields,
-                f"a dictionary with exactly the keys {sorted(fields)}",
+                needed <= set(identifier) <= names,
+                f"a dictionary with the keys {sorted(needed)}, and no others but "
+                f"{sorted(names - needed)}",
             )
             return cls(**identifier)
         allowed = ", ".join(repr(name) for name in RULES)
@@ -117,6 +128,11 @@ class UpdateRule:
         if RULES.get(self.name) == self:
             return self.name
         return dataclasses.asdict(self)
+
+    @property
+    def uses_kernels(self):
+        """Whether its bits are those of TensorFlow's training kernels."""
+        return self.bitwise and not self.reciprocal_root
 
     def has_momentum_slot(self, momentum):
         """Whether variables have a momentum slot at this `momentum`."""
@@ -142,6 +158,15 @@ class UpdateRule:
         return self.shipped_sparse_updates
 
 
+_CHOICES = {
+    "epsilon_inside_sqrt": ("always", "with_momentum"),
+    "momentum_slot": ("always", "with_momentum"),
+    "shipped_sparse_updates": ("lazy", "dense", "lazy_with_momentum"),
+    "clips_slices": ("summed", "one_by_one"),
+    "average_start": ("first_step", "variable"),
+}
+
+
 def _check(field, value, holds, allowed):
     if not holds:
         raise ValueError(f"`{field}` must be {allowed}. Received: {field}={value!r}")
@@ -156,6 +181,14 @@ KERAS = UpdateRule(
     shipped_sparse_updates="dense",
     bitwise=False,
 )
+KERAS2 = dataclasses.replace(
+    KERAS,
+    name="keras2",
+    bitwise=True,
+    reciprocal_root=True,
+    clips_slices="one_by_one",
+    average_start="variable",
+)
 LEGACY = UpdateRule(
     name="legacy",
     initial_mean_square=0.0,
@@ -165,6 +198,7 @@ LEGACY = UpdateRule(
     shipped_sparse_updates="lazy_with_momentum",
     bitwise=True,
     float32_hyperparameters=("rho", "momentum"),
+    clips_slices="one_by_one",
 )
 TF1 = UpdateRule(
     name="tf1",
@@ -176,4 +210,4 @@ TF1 = UpdateRule(
     bitwise=True,
     float32_hyperparameters=("rho", "momentum", "epsilon"),
 )
-RULES = {rule.name: rule for rule in (KERAS, LEGACY, TF1)}
+RULES = {rule.name: rule for rule in (KERAS, KERAS2, LEGACY, TF1)}

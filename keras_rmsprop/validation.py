@@ -15,7 +15,7 @@ def check_number(name, value, minimum=0.0, maximum=math.inf, above=None):
     Args:
         name: Name of the argument, for the message.
         value: What was passed.
-        minimum: Least value allowed.
+        minimum: Least value allowed; `-math.inf` for any.
         maximum: Greatest value allowed.
         above: Where given, what the value has to exceed, instead of `minimum`.
 
@@ -38,13 +38,15 @@ def check_number(name, value, minimum=0.0, maximum=math.inf, above=None):
         if exceeds and value <= maximum:
             return value
     if above is not None:
-        bounds = f"> {above:g}"
+        bounds = f" > {above:g}"
     elif maximum < math.inf:
-        bounds = f"in [{minimum:g}, {maximum:g}]"
+        bounds = f" in [{minimum:g}, {maximum:g}]"
+    elif minimum > -math.inf:
+        bounds = f" >= {minimum:g}"
     else:
-        bounds = f">= {minimum:g}"
+        bounds = ""
     raise ValueError(
-        f"`{name}` must be a finite number {bounds}. Received: {name}={value!r}"
+        f"`{name}` must be a finite number{bounds}. Received: {name}={value!r}"
     )
 
 

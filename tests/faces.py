@@ -84,7 +84,14 @@ _LEGACY = Face(
     slots=_named_slots,
 )
 
-FACES = [_modern("keras"), _modern("legacy"), _modern("tf1"), _TF1, _LEGACY]
+FACES = [
+    _modern("keras"),
+    _modern("keras2"),
+    _modern("legacy"),
+    _modern("tf1"),
+    _TF1,
+    _LEGACY,
+]
 
 ARGUMENTS = {
     "plain": {},

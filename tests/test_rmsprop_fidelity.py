@@ -25,7 +25,11 @@ def shipped_tf1(learning_rate, rho=0.9, **arguments):
     return tf.compat.v1.train.RMSPropOptimizer(learning_rate, decay=rho, **arguments)
 
 
-SHIPPED = {"tf1": shipped_tf1, "legacy": tf_keras.optimizers.legacy.RMSprop}
+SHIPPED = {
+    "tf1": shipped_tf1,
+    "legacy": tf_keras.optimizers.legacy.RMSprop,
+    "keras2": tf_keras.optimizers.RMSprop,
+}
 
 
 def run(optimizer, gradients, dtype="float32", indices=None, graph=True):
@@ -124,7 +128,7 @@ class StockKerasTest(parameterized.TestCase):
 class GenerationsTest(parameterized.TestCase):
     @parameterized.named_parameters(
         *combinations(
-            rule={"tf1": "tf1", "legacy": "legacy"},
+            rule={rule: rule for rule in SHIPPED},
             arguments=ARGUMENTS,
             dtype={d: d for d in ("float16", "float32", "float64")},
             graph={"eager": False, "graph": True},
@@ -142,7 +146,7 @@ class GenerationsTest(parameterized.TestCase):
 
     @parameterized.named_parameters(
         *combinations(
-            rule={"tf1": "tf1", "legacy": "legacy"},
+            rule={rule: rule for rule in SHIPPED},
             arguments=ARGUMENTS,
             dtype={d: d for d in ("float16", "float32", "float64")},
             duplicates={"distinct": False, "duplicates": True},
@@ -162,20 +166,63 @@ class GenerationsTest(parameterized.TestCase):
             run(SHIPPED[rule](**config), gradients(), dtype, indices),
         )
 
-    @parameterized.named_parameters(*combinations(clipping=CLIPPING))
-    def test_clipped_steps_give_the_legacy_bits(self, clipping):
-        config = dict(learning_rate=0.01, momentum=0.9, **clipping)
-        ours = keras_rmsprop.RMSprop(update_rule="legacy", **config)
-        if "clipnorm" in clipping or "global_clipnorm" in clipping:
-            # The clipped gradients themselves differ: Keras 3 and OptimizerV2
-            # round norms differently.
-            assert_within_target(
-                run(ours, gradients()), run(SHIPPED["legacy"](**config), gradients())
-            )
-            return
-        self.assert_same_bits(
-            run(ours, gradients()), run(SHIPPED["legacy"](**config), gradients())
+    @parameterized.named_parameters(
+        *combinations(
+            rule={"legacy": "legacy", "keras2": "keras2"},
+            clipping=CLIPPING,
+            dtype={d: d for d in ("float16", "float32", "float64")},
+            gradients_of={"dense": "dense", "slices": "slices"},
         )
+    )
+    def test_clipped_steps_give_the_shipped_bits(
+        self, rule, clipping, dtype, gradients_of
+    ):
+        config = dict(learning_rate=0.01, epsilon=1e-3, momentum=0.9, **clipping)
+        ours = keras_rmsprop.RMSprop(update_rule=rule, **config)
+        ours.sparse_updates = ours.update_rule.shipped_sparse(ours.momentum)
+        indices = None
+        if gradients_of == "slices":
+            # The shipped ones clip each slice before they sum duplicates.
+            indices = distinct_indices()
+            indices[:, 1] = indices[:, 0]
+        self.assert_same_bits(
+            run(ours, gradients(), dtype, indices),
+            run(SHIPPED[rule](**config), gradients(), dtype, indices),
+        )
+
+    @parameterized.named_parameters(
+        *combinations(
+            arguments={
+                "weight_decay": {"weight_decay": 0.01},
+                "average": {"use_ema": True, "ema_momentum": 0.9},
+                "overwriting_average": {
+                    "use_ema": True,
+                    "ema_momentum": 0.9,
+                    "ema_overwrite_frequency": 7,
+                },
+            },
+            gradients_of={"dense": "dense", "slices": "slices"},
+        )
+    )
+    def test_keras_2_decays_and_averages_to_the_bit(self, arguments, gradients_of):
+        config = dict(learning_rate=0.01, momentum=0.9, centered=True, **arguments)
+        config.setdefault("ema_overwrite_frequency", None)
+        indices = distinct_indices() if gradients_of == "slices" else None
+        ours = keras_rmsprop.RMSprop(
+            update_rule="keras2", sparse_updates="dense", **config
+        )
+        shipped = tf_keras.optimizers.RMSprop(**config)
+        trained, expected = [
+            [*run(each, gradients(), indices=indices), *self.averages(each)]
+            for each in (ours, shipped)
+        ]
+        self.assertLen(trained, 4 if config.get("use_ema") else 2)
+        self.assert_same_bits(trained, expected)
+
+    def averages(self, optimizer):
+        if not optimizer.use_ema:
+            return []
+        return [v.numpy() for v in optimizer._model_variables_moving_average]
 
     def assert_same_bits(self, ours, shipped):
         for a, b in zip(ours, shipped):
@@ -243,7 +290,7 @@ class StateTest(parameterized.TestCase):
 
     @parameterized.named_parameters(
         *combinations(
-            rule={"keras": "keras", "legacy": "legacy", "tf1": "tf1"},
+            rule={rule: rule for rule in ("keras", *SHIPPED)},
             arguments=ARGUMENTS,
         )
     )

@@ -40,10 +40,10 @@ class RMSPropOptimizer(_Optimizer):
     only those rows' slots; slices with the same index are summed first.
 
     Args:
-        learning_rate: Step size, a number >= 0. Like the next three it may also
-            be a scalar tensor (a placeholder or a decayed rate), a variable, or a
-            callable without arguments that returns one of these, and in eager
-            mode is called at every step.
+        learning_rate: Step size, a number; below 0 it ascends. Like the next three
+            it may also be a scalar tensor (a placeholder or a decayed rate), a
+            variable, or a callable without arguments that returns one of these, and
+            in eager mode is called at every step.
         decay: Discount of both means, a number between 0 and 1. Defaults to 0.9.
         momentum: Discount of earlier steps, a number between 0 and 1. Defaults
             to 0.0.

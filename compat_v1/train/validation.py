@@ -6,10 +6,15 @@ import numpy as np
 import tensorflow as tf
 
 _RANGES = {
-    "learning_rate": (0.0, math.inf),
+    "learning_rate": (-math.inf, math.inf),
     "decay": (0.0, 1.0),
     "momentum": (0.0, 1.0),
     "epsilon": (0.0, math.inf),
+}
+_ALLOWED = {
+    (-math.inf, math.inf): "",
+    (0.0, math.inf): " >= 0",
+    (0.0, 1.0): " in [0, 1]",
 }
 
 
@@ -33,7 +38,6 @@ def check_hyperparameter(name, value):
     ValueError: `decay` must be a finite number in [0, 1]. Received: decay=1.1
     """
     low, high = _RANGES[name]
-    allowed = ">= 0" if high == math.inf else "in [0, 1]"
     dtype, shape, known = _facts(value)
     numeric = dtype.is_floating or dtype.is_integer or dtype.is_complex or dtype.is_bool
     holds = numeric and shape.is_compatible_with(())
@@ -42,7 +46,8 @@ def check_hyperparameter(name, value):
         holds = bool(np.isfinite(known)) and low <= np.real(known) <= high
     if not holds:
         raise ValueError(
-            f"`{name}` must be a finite number {allowed}. Received: {name}={value!r}"
+            f"`{name}` must be a finite number{_ALLOWED[low, high]}. "
+            f"Received: {name}={value!r}"
         )
 
 

@@ -190,29 +190,38 @@ def apply_sparse_as_dense(
 
     Arguments and result are those of `apply_sparse`.
     """
-    if slots.momentum is not None or is_compiled():
+    if is_compiled() or (rule.uses_kernels and slots.momentum is not None):
         dense = tf.math.unsorted_segment_sum(gradient, indices, variable.shape[0])
         return apply_dense(rule, variable, slots, dense, hyper, use_locking)
 
-    # Without momentum, rows without a gradient decay and do not move. Written as
-    # OptimizerV2 writes it, because TensorFlow's graph optimizer rounds
+    # Rows without a gradient decay, and move only by their momentum. Written as the
+    # shipped optimizer writes it, because TensorFlow's graph optimizer rounds
     # `(g * g) * x` and `square(g) * x` differently.
     rounding = _rounding(rule, slots, composed.SPARSE_KERNEL)
+    centered = slots.mg is not None
+    if rounding is composed.KERAS2 and centered and not tf.executing_eagerly():
+        rounding = composed.KERAS2_CENTERED_SLICES_IN_GRAPH
     rows = slots.map(lambda slot: tf.gather(slot, indices))
     gradient = composed.counted(rounding, rows, gradient, hyper)
     share = composed.one_minus_rho(hyper)
 
-    def decay_and_add(slot, values):
-        decayed = _assign(slot, _read(slot) * hyper.rho, use_locking)
+    def decay_and_add(slot, discount, values):
+        decayed = _assign(slot, _read(slot) * discount, use_locking)
         with _after(decayed):
-            added = _scatter("Add", slot, indices, values, use_locking)
-        with _after(added):
+            return _scatter("Add", slot, indices, values, use_locking)
+
+    def mean(slot, values):
+        with _after(decay_and_add(slot, hyper.rho, values)):
             return tf.gather(slot, indices)
 
-    ms = decay_and_add(slots.rms, (gradient * gradient) * share)
-    mg = None if slots.mg is None else decay_and_add(slots.mg, gradient * share)
+    square = tf.square(gradient) if rule.reciprocal_root else gradient * gradient
+    ms = mean(slots.rms, square * share)
+    mg = mean(slots.mg, gradient * share) if centered else None
     step = composed.increment(rounding, ms, mg, gradient, hyper)
-    return _scatter("Sub", variable, indices, step, use_locking)
+    if slots.momentum is None:
+        return _scatter("Sub", variable, indices, step, use_locking)
+    with _after(decay_and_add(slots.momentum, hyper.momentum, step)):
+        return _subtract(variable, _read(slots.momentum), use_locking)
 
 
 def share_reads(variable, update):
@@ -276,7 +285,7 @@ def _whole_step(rule, variables, slots, hyper, workspace):
     small one, costs more than a graph of all variables. Kernels cost less.
     """
     if (
-        rule.bitwise
+        rule.uses_kernels
         or not tf.executing_eagerly()
         or tf.config.functions_run_eagerly()
         or tf.distribute.has_strategy()
@@ -405,10 +414,11 @@ def _eager_kernel(rule, variable, slots, hyper, workspace):
         or tf.distribute.has_strategy()
         or slots.mg is not None
         or dtype not in (tf.float32, tf.float64)
+        or rule.reciprocal_root
         or not rule.has_epsilon_inside_sqrt(slots.momentum is not None)
     ):
         return None
-    if rule.bitwise:
+    if rule.uses_kernels:
         return _kernel(rule, variable, slots)
     if workspace.overflowed:
         return None
@@ -443,7 +453,7 @@ def _kernel(rule, variable, slots, index_dtype=None):
     Centered steps trust the kernel only where ordinary ops foresee its
     denominator to the last bit, which on a GPU they do not.
     """
-    if not rule.bitwise or slots.momentum is None or is_compiled():
+    if not rule.uses_kernels or slots.momentum is None or is_compiled():
         return None
     return _kernel_for(
         kernels.is_resource(variable),
@@ -468,6 +478,8 @@ def _rounding(rule, slots, kernel_rounding):
     """Returns the rounding of what the rule shipped with, where no kernel runs."""
     if not rule.has_epsilon_inside_sqrt(slots.momentum is not None):
         return composed.LEGACY
+    if rule.reciprocal_root:
+        return composed.KERAS2
     return kernel_rounding if rule.bitwise else composed.KERAS
 
 

@@ -1,6 +1,6 @@
 """The update in ordinary ops: one formula, in each rounding that shipped.
 
-Dense and sparse kernels, Keras 3 and OptimizerV2 compute the same step in
+Dense and sparse kernels, Keras 3, Keras 2 and OptimizerV2 compute the same step in
 different orders, so their last bits differ. A `Rounding` reproduces one of them.
 """
 
@@ -19,21 +19,29 @@ class Rounding(NamedTuple):
             `rho * mean + (1 - rho) * x` otherwise.
         epsilon_inside: `sqrt(variance + epsilon)` where true,
             `sqrt(variance) + epsilon` otherwise.
-        reciprocal: As the sparse kernels: multiplies by the reciprocal root, and
-            adds `epsilon` before it subtracts the squared mean. (They take that
-            root one way in vectorized columns and another in the rest, so
-            ordinary ops equal them only up to its last bit.)
+        epsilon_first: Adds `epsilon` before it subtracts the squared mean.
+        quotient: In which order step and root meet. `"divided"`:
+            `rate * gradient / root`. `"last"`: `rate * gradient * (1 / root)`.
+            `"first"`: `(1 / root) * rate * gradient`. `"grouped"`:
+            `gradient * (rate * (1 / root))`.
     """
 
-    incremental: bool
-    epsilon_inside: bool
-    reciprocal: bool
+    incremental: bool = False
+    epsilon_inside: bool = True
+    epsilon_first: bool = False
+    quotient: str = "divided"
 
 
-DENSE_KERNEL = Rounding(incremental=True, epsilon_inside=True, reciprocal=False)
-SPARSE_KERNEL = Rounding(incremental=False, epsilon_inside=True, reciprocal=True)
-KERAS = Rounding(incremental=False, epsilon_inside=True, reciprocal=False)
-LEGACY = Rounding(incremental=False, epsilon_inside=False, reciprocal=False)
+DENSE_KERNEL = Rounding(incremental=True)
+# These kernels take the root one way in vectorized columns and another in the rest,
+# so ordinary ops equal them only up to its last bit.
+SPARSE_KERNEL = Rounding(epsilon_first=True, quotient="first")
+KERAS = Rounding()
+KERAS2 = Rounding(quotient="last")
+# What TensorFlow's graph optimizer makes of that where it does not know the number of
+# rows. It does so to ours, too, but for the guard of centered steps.
+KERAS2_CENTERED_SLICES_IN_GRAPH = Rounding(quotient="grouped")
+LEGACY = Rounding(epsilon_inside=False)
 
 
 def update(rounding, slots, gradient, hyper):
@@ -164,15 +172,19 @@ def _radicand(rounding, ms, mg, hyper):
         return ms if mg is None else ms - tf.square(mg)
     if mg is None:
         return ms + hyper.epsilon
-    if rounding.reciprocal:
+    if rounding.epsilon_first:
         return ms + hyper.epsilon - tf.square(mg)
     return ms - tf.square(mg) + hyper.epsilon
 
 
 def _quotient(rounding, gradient, radicand, hyper):
     """Returns the gradient times the rate, divided by the root."""
-    if rounding.reciprocal:
+    if rounding.quotient == "first":
         return tf.math.rsqrt(radicand) * hyper.learning_rate * gradient
+    if rounding.quotient == "last":
+        return hyper.learning_rate * gradient * tf.math.rsqrt(radicand)
+    if rounding.quotient == "grouped":
+        return gradient * (hyper.learning_rate * tf.math.rsqrt(radicand))
     return hyper.learning_rate * gradient / _divisor(rounding, radicand, hyper)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import functools
 import inspect
+import math
 import numbers
 import re
 import warnings
@@ -21,6 +22,13 @@ from keras_rmsprop.validation import (
 )
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
+# The least and the greatest value of hyperparameters that have others than 0 and inf.
+_RANGES = {
+    "learning_rate": (-math.inf, math.inf),
+    "lr": (-math.inf, math.inf),
+    "rho": (0.0, 1.0),
+    "momentum": (0.0, 1.0),
+}
 
 
 class _Variables(list):
@@ -395,8 +403,8 @@ class Optimizer(keras.optimizers.Optimizer):
                 )
             with strategy.extended.colocate_vars_with(var):
                 slot = tf.Variable(
-                    _initial_value(initializer, shape, var.dtype),
-                    dtype=var.dtype,
+                    _initial_value(initializer, shape, var.dtype.base_dtype),
+                    dtype=var.dtype.base_dtype,
                     name=f"{path}/{slot_name}",
                     trainable=False,
                 )
@@ -1025,10 +1033,10 @@ class Optimizer(keras.optimizers.Optimizer):
             yield
 
 
-def check_hyperparameter(name, value, maximum=np.inf):
+def check_hyperparameter(name, value):
     """Checks a hyperparameter if it is a number, and neither tensor nor callable."""
     if not (callable(value) or tf.is_tensor(value) or isinstance(value, np.ndarray)):
-        check_number(name, value, maximum=maximum)
+        check_number(name, value, *_RANGES.get(name, ()))
 
 
 def serialized(value):

@@ -16,7 +16,6 @@ from keras_rmsprop.update_rule import UpdateRule
 from keras_rmsprop.validation import check_choice
 
 _RULE = UpdateRule.get("legacy")
-_MAXIMUM = {"rho": 1.0, "momentum": 1.0}
 
 
 @keras.saving.register_keras_serializable(package="keras_rmsprop.legacy")
@@ -43,9 +42,9 @@ class RMSprop(Optimizer):
         variable -= m                                                   (momentum > 0)
 
     Args:
-        learning_rate: Float >= 0, scalar tensor, callable without arguments that
-            returns one, or `keras.optimizers.schedules.LearningRateSchedule`.
-            Defaults to 0.001.
+        learning_rate: Float (below 0 it ascends), scalar tensor, callable without
+            arguments that returns one, or
+            `keras.optimizers.schedules.LearningRateSchedule`. Defaults to 0.001.
         rho: Float in [0, 1], scalar tensor or callable: discount of the means.
             Defaults to 0.9.
         momentum: Float in [0, 1], scalar tensor or callable. Defaults to 0.0,
@@ -108,7 +107,7 @@ class RMSprop(Optimizer):
         )
 
     def _set_hyper(self, name, value):
-        check_hyperparameter(name, value, _MAXIMUM.get(name, np.inf))
+        check_hyperparameter(name, value)
         if name == "momentum" and _is_used(value) and not self._momentum:
             if self._slots:
                 raise ValueError(

@@ -223,7 +223,7 @@ class RefusalTest(parameterized.TestCase):
             ValueError,
             "gradient_transformers",
         ),
-        ("learning_rate", {"learning_rate": -1.0}, ValueError, "learning_rate=-1.0"),
+        ("infinite", {"learning_rate": np.inf}, ValueError, "learning_rate=inf"),
         ("nan", {"learning_rate": NAN}, ValueError, "learning_rate=nan"),
         ("text", {"learning_rate": "fast"}, ValueError, "learning_rate='fast'"),
         ("rho", {"rho": 1.5}, ValueError, r"`rho`.*\[0, 1\].*rho=1.5"),
@@ -238,7 +238,7 @@ class RefusalTest(parameterized.TestCase):
             legacy.RMSprop(**arguments)
 
     @parameterized.parameters(
-        ("learning_rate", NAN), ("lr", -1.0), ("rho", 1.5), ("momentum", 2.0),
+        ("learning_rate", NAN), ("lr", np.inf), ("rho", 1.5), ("momentum", 2.0),
         ("decay", -1.0), ("clipnorm", -1.0), ("iterations", -1),
     )  # fmt: skip
     def test_bad_settings_change_nothing(self, name, value):

@@ -10,7 +10,7 @@ from keras_rmsprop.migration.source import findings, options, upgrade_paths
 _EPILOG = """\
 exit status:
   0  done; with --check: nothing would change
-  1  with --check: something would change
+  1  with --check: something would change; with --verify: something trains otherwise
   2  wrong usage, or a path that cannot be read or written
 
 What cannot be decided is left alone and reported as path:line on standard error,
@@ -66,13 +66,19 @@ def add_arguments(parser):
         ),
     )
     parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="train with each rewritten call and with the class that shipped, where "
+        "TensorFlow or tf_keras have it, and say whether both train alike",
+    )
+    parser.add_argument(
         "--report", metavar="OUT.MD", help="also write the findings as Markdown"
     )
 
 
 _PATHS_HELP = (
-    "Python files, and directories to search for *.py; hidden directories, virtual "
-    "environments and links in them are passed over"
+    "Python files and notebooks, and directories to search for *.py and *.ipynb; "
+    "hidden directories, virtual environments and links in them are passed over"
 )
 
 
@@ -93,33 +99,56 @@ def main(args):
     try:
         chosen = options.Options(to=args.to, assume=args.assume, accept=args.accept)
         check_output("report", args.report)  # Before any file is written.
-        files = list(
-            upgrade_paths(
-                args.paths, to=chosen.to, assume=chosen.assume, accept=chosen.accept
-            )
-        )
-        changed = [file for file in files if file.upgrade.changed]
-        for file in changed:
-            if args.write:
-                file.write()
-            if args.write or args.check:
-                print(file.path)
-            else:
-                print(file.diff(), end="")
-        _tell(files, args.report)
+        found, changes, differs = {}, False, False
+        for file in upgrade_paths(
+            args.paths,
+            progress=_progress,
+            to=chosen.to,
+            assume=chosen.assume,
+            accept=chosen.accept,
+        ):
+            told = [*file.upgrade.findings, *_verified(file, args)]
+            found[file.path] = told
+            changes |= file.upgrade.changed
+            differs |= any(each.kind == findings.DIFFERS for each in told)
+            _show(file, told, args)
+        if args.report:
+            with replacing(args.report) as file:
+                file.write(findings.markdown(found).encode(errors="replace"))
     except (OSError, ValueError) as error:
         explain("upgrade", error)
         return 2
-    return int(args.check and bool(changed))
+    return int(differs or (args.check and changes))
 
 
-def _tell(files, report):
-    """Prints the findings, and writes them where the user asked for a report."""
-    found = {file.path: file.upgrade.findings for file in files}
-    for path, each in found.items():
-        for finding in each:
-            if finding.kind != findings.REWRITTEN:
-                print(finding.at(path), file=sys.stderr)
-    if report:
-        with replacing(report) as file:
-            file.write(findings.markdown(found).encode(errors="replace"))
+def _verified(file, args):
+    if not args.verify:
+        return []
+    # It trains, for which TensorFlow is loaded.
+    from keras_rmsprop.migration.source import verification
+
+    return verification.verify(file.upgrade)
+
+
+def _progress(upgrades, count):
+    """Shows on a terminal how far it is, where tqdm is installed."""
+    try:
+        import tqdm
+    except ImportError:
+        return upgrades
+    # None: only where standard error is a terminal.
+    return tqdm.tqdm(upgrades, total=count, unit="file", leave=False, disable=None)
+
+
+def _show(file, told, args):
+    """Writes, names or prints what changes in a file, and says what is to be said."""
+    if file.upgrade.changed:
+        if args.write:
+            file.write()
+        if args.write or args.check:
+            print(file.path)
+        else:
+            print(file.diff(), end="")
+    for finding in told:
+        if finding.kind != findings.REWRITTEN:
+            print(finding.at(file.path), file=sys.stderr)

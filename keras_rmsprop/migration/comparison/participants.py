@@ -14,23 +14,26 @@ import tensorflow as tf
 
 from keras_rmsprop.migration.comparison import ingredients as ingredient
 from keras_rmsprop.migration.comparison.training import (
+    Keras2Trainer,
     KerasTrainer,
     LegacyTrainer,
     TF1Trainer,
 )
 from keras_rmsprop.migration.state import live
 from keras_rmsprop.rmsprop import RMSprop
-from keras_rmsprop.update_rule import LEGACY, TF1
+from keras_rmsprop.update_rule import KERAS2, LEGACY, TF1
 
 # In the order in which OptimizerV2 applies them; Keras 3 takes only one.
 _CLIPPING = ("clipvalue", "clipnorm", "global_clipnorm")
 # Settings that change training but are no ingredient of the step.
-_NOT_SIMULATED = ("use_ema", "gradient_accumulation_steps")
+NOT_SIMULATED = ("use_ema", "gradient_accumulation_steps")
 _SHIPPED = {
-    "keras": "keras.optimizers.RMSprop",
-    "tf_keras": "tf_keras.optimizers.legacy.RMSprop",
-    "tensorflow": "tf.compat.v1.train.RMSPropOptimizer",
-    "compat_v1": "compat_v1.train.RMSPropOptimizer",
+    ("keras", "keras"): "keras.optimizers.RMSprop",
+    ("tf_keras", "keras2"): "tf_keras.optimizers.RMSprop",
+    ("tf_keras", "legacy"): "tf_keras.optimizers.legacy.RMSprop",
+    ("tensorflow", "tf1"): "tf.compat.v1.train.RMSPropOptimizer",
+    ("compat_v1", "tf1"): "compat_v1.train.RMSPropOptimizer",
+    ("keras_rmsprop", "legacy"): "keras_rmsprop.legacy.RMSprop",
 }
 
 
@@ -71,25 +74,31 @@ def call(name, arguments):
 
 
 def _written(value):
-    if isinstance(value, float):
+    if isinstance(value, (float, np.floating)):
         # As the user wrote it, where a variable has rounded it since.
         rounded = np.float32(value)
-        return str(rounded) if float(rounded) == value else repr(value)
-    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+        return str(rounded) if float(rounded) == value else repr(float(value))
+    if callable(value) and hasattr(value, "get_config"):
+        # A schedule of Keras 3 or of tf_keras.
         config = {k: v for k, v in value.get_config().items() if k != "name"}
         return call(type(value).__name__, config)
+    if isinstance(value, dict) and "class_name" in value:
+        # A schedule that a recording or a configuration describes.
+        config = {k: v for k, v in value.get("config", {}).items() if k != "name"}
+        return call(value["class_name"], config)
     if callable(value) or tf.is_tensor(value):
         return f"<{getattr(value, '__name__', 'a callable')}>"
     return repr(value)
 
 
-def read(argument, optimizer):
+def read(argument, optimizer, clips=True):
     """Returns the `Participant` for an optimizer.
 
     Args:
         argument: Name of the argument it was passed as, for messages.
         optimizer: RMSProp optimizer of any API, or a callable without arguments
             that builds one.
+        clips: Whether its twins clip gradients as it does, or not at all.
 
     Raises:
         ValueError: If it is no RMSProp optimizer that can be compared.
@@ -104,7 +113,8 @@ def read(argument, optimizer):
         raise ValueError(
             f"`{argument}` must be an RMSProp optimizer: keras_rmsprop.RMSprop, "
             "keras_rmsprop.legacy.RMSprop, compat_v1.train.RMSPropOptimizer, "
-            "keras.optimizers.RMSprop, tf_keras.optimizers.legacy.RMSprop, "
+            "keras.optimizers.RMSprop, tf_keras.optimizers.RMSprop, "
+            "tf_keras.optimizers.legacy.RMSprop, "
             "tf.compat.v1.train.RMSPropOptimizer, or a callable without arguments "
             f"that builds one. Received: {argument}={optimizer!r}"
         ) from error
@@ -117,18 +127,22 @@ def read(argument, optimizer):
         )
     numbers = ("decay" if source.kind == "tf1" else "rho", "momentum", "epsilon")
     config.update({name: _number(argument, name, config[name]) for name in numbers})
+    if not clips:
+        config.update((name, None) for name in _CLIPPING if name in config)
+    name = _name(source)
     if source.kind == "tf1":
-        return _read_tf1(source.optimizer, config, build)
+        return _read_tf1(name, source.optimizer, config, build)
     if source.kind == "legacy":
-        return _read_legacy(source.optimizer, config)
-    return _read_keras(source.optimizer, source.rule, config)
+        return _read_legacy(name, source.optimizer, config)
+    if source.kind == "keras2":
+        return _read_keras2(name, source.optimizer, config)
+    return _read_keras(name, source.optimizer, source.rule, config)
 
 
-def _name(optimizer):
-    root, *inner = type(optimizer).__module__.split(".")
-    if root == "keras_rmsprop" and inner[0] == "legacy":
-        return "keras_rmsprop.legacy.RMSprop"
-    return _SHIPPED.get(root, f"{root}.{type(optimizer).__name__}")
+def _name(source):
+    root = type(source.optimizer).__module__.partition(".")[0]
+    default = f"{root}.{type(source.optimizer).__name__}"
+    return _SHIPPED.get((root, source.kind), default)
 
 
 def _number(argument, name, value):
@@ -146,11 +160,12 @@ def _clipping(config):
     return tuple((name, float(config[name])) for name in _CLIPPING if config.get(name))
 
 
-def _read_keras(optimizer, rule, config):
+def _read_keras(name, optimizer, rule, config):
     if isinstance(optimizer, RMSprop):
         accumulates = optimizer.gradient_accumulation_steps
         sparse = "dense" if accumulates else optimizer.sparse_updates
-        duplicates = ingredient.SUMMED
+        one_by_one = rule.clips_slices == "one_by_one" and not accumulates
+        duplicates = ingredient.CLIPPED if one_by_one else ingredient.SUMMED
     else:
         sparse = "dense"
         # The global norm turns slices into dense tensors, which sums duplicates.
@@ -158,9 +173,9 @@ def _read_keras(optimizer, rule, config):
             ingredient.CLIPPED if config["global_clipnorm"] else ingredient.SQUARED
         )
     return Participant(
-        name=_name(optimizer),
-        arguments=_arguments(config),
-        ingredients=_ingredients(
+        name=name,
+        arguments=shown(config),
+        ingredients=ingredients_of(
             rule, config, sparse, duplicates, weight_decay=config["weight_decay"]
         ),
         learning_rate=config["learning_rate"],
@@ -168,21 +183,41 @@ def _read_keras(optimizer, rule, config):
             type(optimizer).from_config(dict(config)), start
         ),
         rule=rule,
-        not_simulated=tuple(name for name in _NOT_SIMULATED if config[name]),
+        not_simulated=tuple(name for name in NOT_SIMULATED if config[name]),
     )
 
 
-def _read_legacy(optimizer, config):
+def _read_keras2(name, optimizer, config):
+    return Participant(
+        name=name,
+        arguments=shown(config),
+        ingredients=ingredients_of(
+            KERAS2,
+            config,
+            "dense",
+            ingredient.CLIPPED,
+            weight_decay=config["weight_decay"],
+        ),
+        learning_rate=config["learning_rate"],
+        make_trainer=lambda start: Keras2Trainer(
+            type(optimizer).from_config(dict(config)), start
+        ),
+        rule=KERAS2,
+        not_simulated=tuple(name for name in NOT_SIMULATED if config.get(name)),
+    )
+
+
+def _read_legacy(name, optimizer, config):
     # As shipped, slices without momentum decay the means of every row; ours are
     # lazy unless told.
     shipped = LEGACY.shipped_sparse(config["momentum"])
     sparse = getattr(optimizer, "sparse_updates", shipped)
-    shown = {**config, "sparse_updates": getattr(optimizer, "sparse_updates", None)}
+    visible = {**config, "sparse_updates": getattr(optimizer, "sparse_updates", None)}
     return Participant(
-        name=_name(optimizer),
-        arguments=_arguments(shown),
-        ingredients=_ingredients(LEGACY, config, sparse, ingredient.CLIPPED),
-        learning_rate=_decayed(config["learning_rate"], config["decay"]),
+        name=name,
+        arguments=shown(visible),
+        ingredients=ingredients_of(LEGACY, config, sparse, ingredient.CLIPPED),
+        learning_rate=decayed(config["learning_rate"], config["decay"]),
         make_trainer=lambda start: LegacyTrainer(
             type(optimizer).from_config(dict(config)), start
         ),
@@ -193,13 +228,14 @@ def _read_legacy(optimizer, config):
     )
 
 
-def _decayed(rate, decay):
+def decayed(rate, decay):
+    """Returns the learning rate of an OptimizerV2 optimizer with `decay`."""
     if not decay or callable(rate) or callable(decay):
         return rate
     return keras.optimizers.schedules.InverseTimeDecay(rate, 1, decay)
 
 
-def _read_tf1(optimizer, config, build):
+def _read_tf1(name, optimizer, config, build):
     names = ("decay", "momentum", "epsilon", "centered")
     fixed = {name: config[name] for name in names}
 
@@ -208,9 +244,9 @@ def _read_tf1(optimizer, config, build):
         return type(optimizer)(fix_rate(given._learning_rate), **fixed)
 
     return Participant(
-        name=_name(optimizer),
-        arguments=_arguments(config),
-        ingredients=_ingredients(
+        name=name,
+        arguments=shown(config),
+        ingredients=ingredients_of(
             TF1, {**config, "rho": config["decay"]}, "lazy", ingredient.SUMMED
         ),
         learning_rate=config["learning_rate"],
@@ -219,7 +255,16 @@ def _read_tf1(optimizer, config, build):
     )
 
 
-def _ingredients(rule, config, sparse, duplicates, weight_decay=None):
+def ingredients_of(rule, config, sparse, duplicates, weight_decay=None):
+    """Returns the `Ingredients` of an optimizer, from its arguments.
+
+    Args:
+        rule: Its `UpdateRule`.
+        config: Dictionary of its arguments by their Keras names.
+        sparse: `"lazy"` or `"dense"`.
+        duplicates: What happens to slices that share an index.
+        weight_decay: Its weight decay, or None.
+    """
     clipping = _clipping(config)
     if not clipping and duplicates == ingredient.CLIPPED:
         duplicates = ingredient.SUMMED
@@ -239,9 +284,11 @@ def _ingredients(rule, config, sparse, duplicates, weight_decay=None):
     )
 
 
-def _arguments(config):
+def shown(config):
     """Returns the arguments worth showing: all that are set and shape the steps."""
-    hidden = ("name", "ema_momentum", "use_locking")
+    hidden = ("name", "use_locking", "jit_compile", "is_legacy_optimizer")
+    if not config.get("use_ema"):
+        hidden += ("ema_momentum", "ema_overwrite_frequency")
     return {
         name: value
         for name, value in config.items()

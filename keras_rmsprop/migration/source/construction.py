@@ -3,6 +3,7 @@
 import libcst as cst
 
 from keras_rmsprop.migration.source import (
+    evidence,
     findings,
     imports,
     names,
@@ -32,8 +33,17 @@ KERAS_SIGNATURE = (
 )
 _OLD_ONLY = frozenset({"lr", "decay"})
 _NOT_V1 = frozenset({"learning_rate", "momentum", "centered", "global_clipnorm"})
-_NEW_ONLY = frozenset(KERAS_SIGNATURE[9:14]) | {"weight_decay", "jit_compile"}
+_KERAS_3_ONLY = frozenset({"loss_scale_factor", "gradient_accumulation_steps"})
+_NEW_ONLY = frozenset(KERAS_SIGNATURE[9:12]) | {"weight_decay"}
+_ASSUMED = {
+    "tf1.4": names.OPTIMIZER_V1,
+    "tf2.10": names.OLD_KERAS,
+    "keras2": names.KERAS2,
+    "keras3": names.KERAS,
+}
 _LEGACY_POSITIONS = 6
+# So many positional arguments OptimizerV2's class and that of Keras 3 have in common.
+_SHARED = 5
 # A third positional argument below this is an epsilon rather than a momentum.
 _SMALLEST_MOMENTUM = 1e-2
 
@@ -51,8 +61,7 @@ def rewrite(file, node, call, spelled):
       Undecided: the place has to be left alone.
     """
     construction = Construction(file, node, call, spelled)
-    era = construction.decide()
-    for handler in rewrites.handlers_of(era):
+    for handler in rewrites.handlers_of(construction.decide()):
         handler(construction)
 
 
@@ -74,33 +83,62 @@ class Construction:
 
     def decide(self):
         """Returns the generation, by its spelling, its arguments or assumption."""
-        era, assume = self._spelled, self._file.options.assume
+        self._era = self._decided()
+        return self._era
+
+    def _decided(self):
+        era = self._spelled
         keywords = {each.keyword.value for each in self._call.args if each.keyword}
+        chosen = self._file.options
+        found = evidence.in_file(self._file)
+        assume, why = found or (chosen.assume, chosen.because)
         if assume == "tf1.4" and keywords & _NOT_V1:
-            assume = "tf2.10"
-        positional = sum(not each.keyword for each in self._call.args)
+            assume, why = "tf2.10", ""
         if era == names.AMBIGUOUS:
-            if keywords & _OLD_ONLY:
-                era = names.OLD_KERAS
-            elif keywords & _NEW_ONLY or positional > _LEGACY_POSITIONS:
-                return names.KERAS
-            else:
-                self._assume(f"it is {options.ASSUMPTIONS[assume]}")
-        if era not in (names.AMBIGUOUS, names.OLD_KERAS):
+            era = self._era_by_arguments(keywords)
+        if era == names.AMBIGUOUS:
+            self._assume(f"it is {options.ASSUMPTIONS[assume]}", why)
+            era = _ASSUMED[assume]
+        if era == names.NEW_KERAS:
+            if assume in ("keras2", "keras3"):
+                return _ASSUMED[assume]
+            self._assume(
+                "it is Keras 3's class; `--assume keras2` takes it for that of "
+                "TensorFlow 2.11 to 2.15"
+            )
+            return names.KERAS
+        if era != names.OLD_KERAS:
             return era
         if assume == "tf1.4":
             return names.OPTIMIZER_V1
-        if era == names.AMBIGUOUS and assume == "keras3":
-            return names.KERAS
         self._check_third_position()
-        if era == names.OLD_KERAS and "epsilon" not in keywords:
+        if self._spelled != names.AMBIGUOUS or keywords & _OLD_ONLY:
+            self._assume_epsilon(keywords)
+        if "clipnorm" in keywords and self._is_standalone_keras:
+            self.note("Keras up to 2.3 clipped the norm of all gradients together")
+        return names.LEGACY
+
+    def _era_by_arguments(self, keywords):
+        """What the arguments say of an ambiguous spelling."""
+        positional = [each.value for each in self._call.args if not each.keyword]
+        if len(positional) > 2 and source_file.literal(positional[2]) is None:
+            return names.OPTIMIZER_V1  # Its epsilon: no momentum is ever None.
+        if keywords & _OLD_ONLY:
+            return names.OLD_KERAS
+        if keywords & _KERAS_3_ONLY:
+            return names.KERAS
+        if "jit_compile" in keywords:
+            return names.KERAS2
+        if keywords & _NEW_ONLY or len(positional) > _LEGACY_POSITIONS:
+            return names.NEW_KERAS
+        return names.AMBIGUOUS
+
+    def _assume_epsilon(self, keywords):
+        if "epsilon" not in keywords:
             self._assume(
                 "it means epsilon=1e-07, the default since Keras 2.1; before that it "
                 "was 1e-08, which `--assume tf1.4` takes"
             )
-        if "clipnorm" in keywords and self._is_standalone_keras:
-            self.note("Keras up to 2.3 clipped the norm of all gradients together")
-        return names.LEGACY
 
     @property
     def is_spelled_compat_v1(self):
@@ -179,10 +217,17 @@ class Construction:
         if self.to == "keras-rmsprop":
             self.become("keras_rmsprop", "keras_rmsprop.RMSprop", signature, edit)
         elif self.is_spelled_as_stock:
-            self.become(None, self._file.code(self._call.func), signature, edit)
+            self._become_stock(signature, edit)
         else:
             stock = "keras.optimizers.RMSprop"
             self.become("keras", stock, signature, edit_and_tell_apart)
+
+    def _become_stock(self, signature, edit):
+        """Plans the call of the class of the same name, which is stock Keras' now."""
+        positional = sum(not each.keyword for each in self._call.args)
+        shared = KERAS_SIGNATURE[:_SHARED]
+        by_name = signature[:_SHARED] != shared or positional > _SHARED
+        self.become(None, self._file.code(self._call.func), signature, edit, by_name)
 
     def become(self, module, expression, signature=(), edit=None, by_name=True):
         """Plans the call of another class.
@@ -220,18 +265,14 @@ class Construction:
         if module is not None and "#" in name:
             raise Undecided("there is a comment inside the name of the class")
         for each in filter(None, (module, *self._imports)):
-            imports.name_for(self._file, each)
+            imports.plan(self._file, each, self._origin)
         if module is not None:
             self._file.callees.append(function)
         if self._node is self._call:
             self._file.edits[self._node] = edited
         else:
             self._file.edits[self._node] = lambda _: edited(self._call)
-        self._file.report(
-            self._node,
-            findings.REWRITTEN,
-            f"`{_one_line(self._file.code(self._node))}` to `{_one_line(after)}`",
-        )
+        self._file.record(self._node, self._era, before, after)
         for kind, message in self._remarks:
             self._file.report(self._node, kind, message)
 
@@ -241,7 +282,8 @@ class Construction:
             return before == after
         return cst.parse_expression(before).deep_equals(cst.parse_expression(after))
 
-    def _assume(self, message):
+    def _assume(self, message, why=""):
+        message += f", because of {why}" if why else ""
         self._remarks.append((findings.ASSUMED, message))
 
     def _check_third_position(self):
@@ -253,6 +295,10 @@ class Construction:
                     f"its third positional argument, {third}, is `momentum` in "
                     "TensorFlow 2 and was `epsilon` before: name it"
                 )
+
+    @property
+    def _origin(self):
+        return self._call.func if self._call is self._node else self._node
 
     @property
     def _qualified(self):
@@ -282,7 +328,3 @@ class Construction:
             for child in expression.children
             if isinstance(child, (cst.BaseExpression, cst.Arg))
         )
-
-
-def _one_line(code):
-    return " ".join(code.split())

@@ -1,21 +1,24 @@
 """The imports that rewritten code needs, and those it needs no more."""
 
+import functools
+
 import libcst as cst
 from libcst import metadata
 
 from keras_rmsprop.migration.source import names, source_file
 
 
-def name_for(file, module):
-    """Returns how rewritten code can write `module`, and plans its import.
+def plan(file, module, node):
+    """Plans the import of a module that rewritten code writes by its full name.
+
+    Nothing is planned where the file imports it already, and `from tensorflow import
+    keras` will do for "keras". Where TensorFlow or Keras are imported in a function,
+    so that importing the file is cheap, the module will be imported there too.
 
     Args:
       file: the `SourceFile`.
       module: a dotted module name.
-
-    Returns:
-      An expression for the module: its own name, for the file will import it or
-      does so already. `from tensorflow import keras` will do for "keras".
+      node: the expression to be rewritten.
 
     Raises:
       Undecided: the file uses the name for something else.
@@ -32,15 +35,15 @@ def name_for(file, module):
                 for found in scope.get_qualified_names_for(first)
             }
     if module == "keras" and bound_to and bound_to <= _TF_KERAS:
-        return module
+        return
     if any(name != first for _, name in bound_to):
         raise source_file.Undecided(
             f"the rewritten code needs `import {module}`, but the name `{first}` "
             "means something else in this file"
         )
     if not _is_imported(file.module, module):
-        file.needed_imports.add(module)
-    return module
+        line = _line_of_lazy_import(file, node)
+        file.needed_imports.setdefault(module, []).append(line)
 
 
 _TF_KERAS = {
@@ -61,6 +64,41 @@ def _is_imported(module, name):
     )
 
 
+def _line_of_lazy_import(file, node):
+    """The line, in a function, that imports what a node needs; None at the top."""
+    root = source_file.root(node)
+    found = file.imports_of(root) if isinstance(root, cst.Name) else []
+    if not found:
+        roots = [each for each in file.imports if file.roots_of(each) & names.ROOTS]
+        if any(file.function_around(each) is None for each in roots):
+            return None
+        around = set(file.ancestors(node))
+        found = [each for each in roots if file.function_around(each) in around]
+    lines = [file.parent(each) for each in found]
+    is_lazy = lines and all(
+        file.function_around(line) is not None
+        and isinstance(file.parent(line), cst.IndentedBlock)
+        for line in lines
+    )
+    return lines[-1] if is_lazy else None
+
+
+def plan_lazy(file):
+    """Plans the edits that import modules in functions; before `update`."""
+    needed = {}
+    for module, lines in file.needed_imports.items():
+        if None not in lines:
+            for line in lines:
+                needed.setdefault(line, {})[module] = _import(module)
+    for line, added in needed.items():
+        edit = file.edits.get(line, lambda updated: updated)
+        file.edits[line] = functools.partial(_followed, edit, list(added.values()))
+
+
+def _followed(edit, added, updated):
+    return cst.FlattenSentinel([edit(updated), *added])
+
+
 def update(file, updated, keep_unused):
     """Adds the imports that the edits of `file` need and removes those they free.
 
@@ -74,7 +112,11 @@ def update(file, updated, keep_unused):
       The module with its imports up to date.
     """
     first_use = min(_statement_index(file, node) for node in file.edits)
-    new = [_import(module) for module in sorted(file.needed_imports)]
+    new = [
+        _import(module)
+        for module, lines in sorted(file.needed_imports.items())
+        if None in lines
+    ]
     old = {} if keep_unused else _import_lines_without_unused(file, first_use)
     gone = [index for index, line in old.items() if line is None]
     place = gone[0] if gone else _place(file.module, first_use)

@@ -11,7 +11,8 @@ TARGETS = {
 ASSUMPTIONS = {
     "tf1.4": "the class of Keras 1.x and 2.0 and tf.keras 1.4: lr, epsilon=1e-08",
     "tf2.10": "OptimizerV2's class, TensorFlow 2.0 to 2.10: epsilon=1e-07",
-    "keras3": "the class of Keras 2.11 and later, Keras 3 included",
+    "keras2": "the class of Keras 2.11 to 2.15, TensorFlow 2.11 to 2.15",
+    "keras3": "the class of Keras 3, TensorFlow 2.16 and later",
 }
 
 DIFFERENCES = {
@@ -33,6 +34,7 @@ class Options:
       assume: what an ambiguous spelling meant, a key of `ASSUMPTIONS`.
       accept: differences that may change, keys of `DIFFERENCES`. They only matter
         for `to="keras"`.
+      because: why `assume` is what it is, where something beside the code says so.
 
     Raises:
       ValueError: a value is none of those allowed.
@@ -48,6 +50,7 @@ class Options:
     to: str = "keras-rmsprop"
     assume: str = "tf2.10"
     accept: frozenset = frozenset()
+    because: str = ""
 
     def __post_init__(self):
         if isinstance(self.accept, str):

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 
 import libcst as cst
 from libcst import metadata
@@ -22,34 +23,59 @@ class SourceFile:
     Attributes:
       module: the `libcst.Module`.
       options: the `Options` of this upgrade.
+      nodes: all nodes, in the order of the code.
       edits: a mapping from a node to a function of the updated node.
       findings: a set of `Finding`.
+      rewritten: a set of `Rewrite`.
       callees: the expressions that name a class in calls to be rewritten.
-      needed_imports: the modules that the rewritten code must import.
+      needed_imports: the modules that the rewritten code must import, each with the
+        lines after which it will be, None for the top of the file.
     """
 
-    def __init__(self, module, options):
+    def __init__(self, module, options, program):
         wrapper = metadata.MetadataWrapper(module, unsafe_skip_copy=True)
         self.module = wrapper.module
         self.options = options
+        self.nodes, self._parents = _nodes_and_parents(module)
         self.edits = {}
         self.findings = set()
+        self.rewritten = set()
         self.callees = []
-        self.needed_imports = set()
+        self.needed_imports = {}
         self._scopes = wrapper.resolve(metadata.ScopeProvider)
-        self._parents = wrapper.resolve(metadata.ParentNodeProvider)
-        self._positions = wrapper.resolve(metadata.PositionProvider)
         self._contexts = wrapper.resolve(metadata.ExpressionContextProvider)
+        self._left = set()
+        self._wrapper = wrapper
+        self._program = program
 
     def report(self, node, kind, message):
-        self.findings.add(findings.Finding(self.line(node), kind, message))
+        cell, line = self._program.place(self._line(node))
+        self.findings.add(findings.Finding(line, kind, message, cell))
+
+    def record(self, node, era, before, after):
+        """Records what a construction becomes."""
+        place = self._program.place(self._line(node))
+        self.rewritten.add(findings.Rewrite(*place, era, before, after))
+        self.report(
+            node,
+            findings.REWRITTEN,
+            f"`{_one_line(self.code(node))}` to `{_one_line(after)}`",
+        )
 
     def leave(self, node, reason):
         """Records that `node` stays as it is, and why."""
+        self._left.add(node)
         self.report(node, findings.LEFT_ALONE, reason)
 
-    def line(self, node):
-        return self._positions[node].start.line
+    def is_dealt_with(self, node):
+        """Whether a node, or one around it, is rewritten or reported already."""
+        done = self._left.union(self.edits)
+        return any(each in done for each in (node, *self.ancestors(node)))
+
+    def place(self, node):
+        """Returns where a node is, as a message says it."""
+        cell, line = self._program.place(self._line(node))
+        return f"cell {cell}, line {line}" if cell else f"line {line}"
 
     def width_before_arguments(self, call):
         """How far the first argument of a call is indented in its statement."""
@@ -70,6 +96,15 @@ class SourceFile:
     @property
     def scopes(self):
         return {scope for scope in self._scopes.values() if scope is not None}
+
+    def of_kind(self, *kinds):
+        """Returns the nodes of some types, in the order of the code."""
+        return [node for kind in kinds for node in self._by_kind.get(kind, ())]
+
+    def names_in(self, node):
+        """Returns all names that occur below a node, as a set."""
+        nodes, _ = _nodes_and_parents(node)
+        return {each.value for each in nodes if isinstance(each, cst.Name)}
 
     def code(self, node):
         return self.module.code_for_node(node)
@@ -108,6 +143,10 @@ class SourceFile:
         Raises:
           Undecided: the name is bound to different things on different paths.
         """
+        if not isinstance(node, (cst.Name, cst.Attribute)) or not self.may_be_class(
+            node
+        ):
+            return None
         eras = {names.era_of(name) for name in self.qualified(node)}
         if len(eras) > 1:
             raise Undecided(
@@ -126,14 +165,112 @@ class SourceFile:
           A list of nodes; for an attribute, all in this file that are written
           the same.
         """
-        if isinstance(target, cst.Name):
-            scope = self.scope(target) or self.scope(self.module)
-            return [
-                root(access.node)
-                for assignment in scope[target.value]
-                for access in assignment.references
-            ]
-        return self._attribute_loads.get(dotted(target), [])
+        if not isinstance(target, cst.Name):
+            return self._attribute_loads.get(dotted(target), [])
+        scope = self.scope(target) or self.scope(self.module)
+        loads = [
+            root(access.node)
+            for assignment in scope[target.value]
+            for access in assignment.references
+        ]
+        loads = sorted(set(loads), key=self._order.__getitem__)
+        return [load for load in loads if self._reaches(target, load, scope)]
+
+    def _reaches(self, target, load, scope):
+        """Whether a name still has the value of one assignment where it is read."""
+        others = [
+            node
+            for node in self._bound_in(scope, target.value)
+            if node is not target and node not in self.ancestors(target)
+        ]
+        if not others or self.scope(load) is not scope:
+            return True
+        order = self._order
+        if order[target] > order[load]:
+            # It is read later where both stand in one loop.
+            return any(
+                isinstance(node, (cst.For, cst.While))
+                and node in self.ancestors(target)
+                for node in self.ancestors(load)
+            )
+        around = set(self.ancestors(load))
+        return not any(
+            self.block(node) in around
+            for node in others
+            if order[target] < order[node] < order[load]
+            # `opt = wrap(opt)` reads what was before.
+            and not any(
+                isinstance(above, cst.Assign) and above in around
+                for above in self.ancestors(node)
+            )
+        )
+
+    def block(self, node):
+        """Returns the suite or module in which the statement around a node stands."""
+        while not isinstance(self.parent(node), (cst.BaseSuite, cst.Module)):
+            node = self.parent(node)
+        return self.parent(node)
+
+    def bindings_of(self, name):
+        """Returns the nodes that bind what a name reads, where this file does."""
+        scope = self.scope(name)
+        return [] if scope is None else self._bound_in(scope, name.value)
+
+    def _bound_in(self, scope, name):
+        return [each.node for each in scope[name] if _is_local(each)]
+
+    def definitions(self, name, kind):
+        """Returns the functions or classes of this file that a name may mean."""
+        if not isinstance(name, cst.Name):
+            return []
+        found = self.bindings_of(name)
+        return found if all(isinstance(each, kind) for each in found) else []
+
+    def is_global(self, target):
+        """Whether a name is one of the module."""
+        scope = self.scope(target)
+        return scope is None or isinstance(scope, metadata.GlobalScope)
+
+    def ancestors(self, node):
+        """Yields what a node stands in, inner ones first."""
+        for _, parent in self.steps_up(node):
+            yield parent
+
+    def steps_up(self, node):
+        """Yields pairs of a node and its parent, up to the module."""
+        while (parent := self.parent(node)) is not None:
+            yield node, parent
+            node = parent
+
+    def statement(self, node):
+        """Returns the smallest statement around a node."""
+        while not isinstance(node, (cst.BaseSmallStatement, cst.BaseStatement)):
+            node = self.parent(node)
+        return node
+
+    def may_be_class(self, node):
+        """Whether the last part of a name could be that of an RMSProp class."""
+        last = node.attr.value if isinstance(node, cst.Attribute) else node.value
+        return last in self._class_names
+
+    @functools.cached_property
+    def _class_names(self):
+        renamed = {
+            alias.evaluated_alias
+            for alias in self.of_kind(cst.ImportAlias)
+            if alias.evaluated_name.split(".")[-1] in names.CLASS_NAMES
+        }
+        return names.CLASS_NAMES | renamed
+
+    def function_around(self, node):
+        """Returns the function that a node is in, or None."""
+        for parent in self.ancestors(node):
+            if isinstance(parent, cst.FunctionDef):
+                return parent
+        return None
+
+    def is_method(self, function):
+        return isinstance(self.parent(self.parent(function)), cst.ClassDef)
 
     def values_of(self, name):
         """Returns the expressions assigned to what a name reads, where seen."""
@@ -146,13 +283,45 @@ class SourceFile:
         return [statement.value for statement in statements]
 
     @functools.cached_property
+    def _order(self):
+        return {node: index for index, node in enumerate(self.nodes)}
+
+    @functools.cached_property
+    def _by_kind(self):
+        kinds = {}
+        for node in self.nodes:
+            kinds.setdefault(type(node), []).append(node)
+        return kinds
+
+    @functools.cached_property
+    def _positions(self):
+        return self._wrapper.resolve(metadata.PositionProvider)
+
+    def _line(self, node):
+        return self._positions[node].start.line
+
+    @property
+    def imports(self):
+        """All `import` and `from` nodes."""
+        return self.of_kind(cst.Import, cst.ImportFrom)
+
+    def imports_of(self, name):
+        """Returns the `import` and `from` nodes that bind a name."""
+        scope = self.scope(name)
+        return [
+            each.node
+            for each in (scope[name.value] if scope is not None else ())
+            if isinstance(each, metadata.ImportAssignment)
+        ]
+
+    def roots_of(self, node):
+        """Returns the first parts of the modules that an import names."""
+        return {dotted(module).partition(".")[0] for module in _modules_of(node)}
+
+    @functools.cached_property
     def imported_roots(self):
         """The first parts of the names of all modules that the file imports."""
-        return {
-            dotted(module).partition(".")[0]
-            for node in _descendants(self.module, (cst.Import, cst.ImportFrom))
-            for module in _modules_of(node)
-        }
+        return set().union(*map(self.roots_of, self.imports))
 
     @property
     def imports_keras(self):
@@ -163,7 +332,7 @@ class SourceFile:
         """The modules of TensorFlow and Keras that the file star-imports."""
         return {
             dotted(node.module)
-            for node in _descendants(self.module, cst.ImportFrom)
+            for node in self.of_kind(cst.ImportFrom)
             if isinstance(node.names, cst.ImportStar)
             and node.module is not None
             and not node.relative
@@ -172,13 +341,14 @@ class SourceFile:
 
     @functools.cached_property
     def strings(self):
-        """The values of all string literals."""
-        return {literal(node) for node in _descendants(self.module, cst.SimpleString)}
+        """The values of all string literals, and the words of hidden lines."""
+        words = set(re.findall(r"\w+", self._program.hidden))
+        return words | {literal(node) for node in self.of_kind(cst.SimpleString)}
 
     @functools.cached_property
     def _attribute_loads(self):
         loads = {}
-        for node in _descendants(self.module, cst.Attribute):
+        for node in self.of_kind(cst.Attribute):
             if self.is_load(node):
                 loads.setdefault(dotted(node), []).append(node)
         return loads
@@ -205,7 +375,7 @@ class SourceFile:
         statement = self.parent(target)
         if not isinstance(target, cst.AssignTarget) or len(statement.targets) > 1:
             return set()
-        return self._qualified(statement.value, seen) & names.NAMESPACES
+        return set(filter(names.is_namespace, self._qualified(statement.value, seen)))
 
 
 def dotted(node):
@@ -233,6 +403,10 @@ def literal(node):
         return ...
 
 
+def _one_line(code):
+    return " ".join(code.split())
+
+
 def is_rmsprop(node):
     """Whether a node is a string by which Keras knows RMSProp."""
     value = literal(node) if isinstance(node, cst.SimpleString) else None
@@ -252,10 +426,14 @@ def _modules_of(node):
     return [] if node.relative else [node.module]
 
 
-def _descendants(node, kind):
-    pending = [node]
+def _nodes_and_parents(module):
+    """Returns all nodes, outer ones first, and the parent of each."""
+    nodes, parents, pending = [], {}, [module]
     while pending:
         node = pending.pop()
-        if isinstance(node, kind):
-            yield node
-        pending.extend(node.children)
+        nodes.append(node)
+        children = node.children
+        for child in children:
+            parents[child] = node
+        pending.extend(reversed(children))
+    return nodes, parents

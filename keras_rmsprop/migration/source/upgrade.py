@@ -1,18 +1,22 @@
 """The upgrade of one piece of source code."""
 
 import ast
-import re
+import dataclasses
 import warnings
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import findings, imports, rewrites, source_file
+from keras_rmsprop.migration.source import (
+    cells,
+    findings,
+    imports,
+    rewrites,
+    source_file,
+)
+from keras_rmsprop.migration.source.mentions import mentions, refers
 from keras_rmsprop.migration.source.options import Options
 
 rewrites.load()
-
-# Without one of these there is nothing to find, and scopes are slow to compute.
-_WORTH_A_LOOK = re.compile(r"rmsprop|getattr", re.IGNORECASE)
 
 
 def upgrade_source(
@@ -29,7 +33,8 @@ def upgrade_source(
         numerics of what it replaces; "keras" is stock Keras 3, where the numerics
         are the same; "compat" is the same API as before, from this library.
       assume: what a spelling meant that several versions share, such as
-        `tf.keras.optimizers.RMSprop(0.01)`: "tf1.4", "tf2.10" or "keras3".
+        `tf.keras.optimizers.RMSprop(0.01)`: "tf1.4", "tf2.10",
+        "keras2" or "keras3". What the code itself shows comes before it.
       accept: differences in the numerics that `to="keras"` may make, out of
         "initial-accumulator", "epsilon-placement" and "sparse-gradients".
       keep_imports: whether to keep imports that are unused afterwards, for files
@@ -58,21 +63,48 @@ update_rule="tf1")  # fast
     <BLANKLINE>
     """
     options = Options(to=to, assume=assume, accept=accept)
+    return upgrade_text(code, options, keep_imports)
+
+
+def upgrade_text(code, options, keep_imports=False):
+    """Does what `upgrade_source` does, with the options in an `Options`."""
+    if not mentions(code):
+        return findings.Upgrade(code, code)
+    program = cells.Program([code])
+    upgraded = upgrade_program(program, options, keep_imports)
+    after = program.restored(upgraded.code) if upgraded.changed else code
+    return dataclasses.replace(upgraded, before=code, code=after)
+
+
+def upgrade_program(program, options, keep_imports=False):
+    """Upgrades a `cells.Program`.
+
+    Returns:
+      An `Upgrade` of the program's code, with hidden lines still hidden.
+    """
+    upgraded, found, rewritten = program.code, set(), set()
     try:
-        module = _parse(code)
-        if not _WORTH_A_LOOK.search(code):
-            return findings.Upgrade(code, code)
-        file = source_file.SourceFile(module, options)
-        file.module.visit(_Finder(file))
-        upgraded = _carry_out(file, keep_imports) if file.edits else code
+        module = _parse(program.code)
+        file = module and source_file.SourceFile(module, options, program)
+        if file is not None:
+            upgraded = _upgraded(file, keep_imports)
+            found, rewritten = file.findings, file.rewritten
     except _Unparsable as error:
-        line, reason = error.args
-        finding = findings.Finding(line, findings.NOT_HANDLED, reason)
-        return findings.Upgrade(code, code, (finding,))
+        found = {_not_handled(program, *error.args)}
     except RecursionError:
-        finding = findings.Finding(0, findings.NOT_HANDLED, "it is nested too deeply")
-        return findings.Upgrade(code, code, (finding,))
-    return findings.Upgrade(code, upgraded, tuple(sorted(file.findings)))
+        found = {_not_handled(program, 0, "it is nested too deeply")}
+    found |= {
+        _not_handled(program, line, "a line that is no Python 3 mentions RMSProp")
+        for line in program.unread
+    }
+    return findings.Upgrade(
+        program.code, upgraded, findings.summed_up(found), tuple(sorted(rewritten))
+    )
+
+
+def _not_handled(program, line, reason):
+    cell, line = program.place(line)
+    return findings.Finding(line, findings.NOT_HANDLED, reason, cell)
 
 
 class _Unparsable(Exception):
@@ -80,11 +112,13 @@ class _Unparsable(Exception):
 
 
 def _parse(code):
+    """Returns the module, or None where code never refers to RMSProp."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Invalid escapes are the owner's affair.
             # Python's parser refuses what is nested so deeply that libcst's crashes.
-            ast.parse(code)
+            if not refers(ast.parse(code)):
+                return None
         module = cst.parse_module(code)
     except SyntaxError as error:
         raise _Unparsable(error.lineno or 0, f"no Python 3: {error.msg}") from None
@@ -97,17 +131,16 @@ def _parse(code):
     return module
 
 
-class _Finder(cst.CSTVisitor):
-    """Shows every node to the rewrites that handle its type."""
-
-    def __init__(self, file):
-        super().__init__()
-        self._file = file
-
-    def on_visit(self, node):
+def _upgraded(file, keep_imports):
+    # What looks at the module is about all that the others have left.
+    for node in (*file.nodes[1:], file.module):
         for handler in rewrites.handlers_of(type(node)):
-            handler(node, self._file)
-        return True
+            handler(node, file)
+    if not file.edits:
+        return file.module.code
+    imports.plan_lazy(file)
+    updated = file.module.visit(_Editor(file.edits))
+    return imports.update(file, updated, keep_imports).code
 
 
 class _Editor(cst.CSTTransformer):
@@ -120,8 +153,3 @@ class _Editor(cst.CSTTransformer):
     def on_leave(self, original_node, updated_node):
         edit = self._edits.get(original_node)
         return edit(updated_node) if edit else updated_node
-
-
-def _carry_out(file, keep_imports):
-    updated = file.module.visit(_Editor(file.edits))
-    return imports.update(file, updated, keep_imports).code

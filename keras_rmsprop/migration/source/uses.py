@@ -1,12 +1,19 @@
-"""What becomes of an optimizer after its construction, as far as a file shows."""
+"""Whether what becomes of an optimizer allows it to become another one."""
+
+import re
 
 import libcst as cst
 
 from keras_rmsprop.migration.source import source_file
+from keras_rmsprop.migration.source.following import End, Unread, follow
 
 # What OptimizerV2 offers and Keras 3 does not.
 _LEGACY_ONLY = frozenset(
     [
+        "_create_all_weights",
+        "_get_hyper",
+        "_hyper",
+        "_set_hyper",
         "add_slot",
         "add_weight",
         "decay",
@@ -22,6 +29,7 @@ _LEGACY_ONLY = frozenset(
         "weights",
     ]
 )
+_WRAPPER = re.compile(r"Optimizer(V2)?$|^(SWA|MovingAverage|Lookahead)$")
 
 
 def tf1_only(file, call):
@@ -35,11 +43,32 @@ def tf1_only(file, call):
       file: the `SourceFile`.
       call: the constructor call.
     """
-    for value in _loads(file, call):
-        if not _is_compiled(file, value) and not _is_eager_apply(file, value):
+    for use in follow(file, call):
+        if isinstance(use, Unread):
+            what = f"is kept in `{file.code(use.target)}`, {use.reason}"
+        elif is_compiled(file, use.node) or _is_eager_apply(file, use.node):
+            continue
+        else:
+            what = _describe(file, use.node)
+        return (
+            f"the optimizer {what}, which may need the TF1 API: "
+            "only `--to compat` keeps that"
+        )
+    return None
+
+
+def compiled(file, call):
+    """Returns why an optimizer cannot be one of TF1's, or None.
+
+    Args:
+      file: the `SourceFile`.
+      call: the constructor call.
+    """
+    for use in follow(file, call):
+        if isinstance(use, End) and is_compiled(file, use.node):
             return (
-                f"{_describe(file, value)}, which may need the TF1 API: "
-                "only `--to compat` keeps that"
+                f"the optimizer {_describe(file, use.node)}, and `compile` of Keras 3 "
+                "takes no TF1 optimizer: the default target gives it one that it takes"
             )
     return None
 
@@ -51,35 +80,57 @@ def legacy_only(file, call):
       file: the `SourceFile`.
       call: the constructor call.
     """
-    for value in _loads(file, call):
-        parent = file.parent(value)
-        if isinstance(parent, cst.Attribute) and parent.attr.value in _LEGACY_ONLY:
+    for use in follow(file, call):
+        if isinstance(use, End) and _needs_legacy(file, use.node):
             return (
-                f"{_describe(file, value)}, which Keras 3 optimizers lack: "
-                "only `--to compat` keeps that"
+                f"the optimizer {_describe(file, use.node)}, which Keras 3 optimizers "
+                "lack: only `--to compat` keeps that"
             )
     return None
 
 
-def _loads(file, value):
-    """The expressions that give the object: the call itself, or reads of it."""
+def old_get_updates(file, call):
+    """Returns why the `get_updates` of Keras 1 bars every target, or None.
+
+    Args:
+      file: the `SourceFile`.
+      call: the constructor call.
+    """
+    for use in follow(file, call):
+        attribute = isinstance(use, End) and file.parent(use.node)
+        match attribute:
+            case cst.Attribute(attr=cst.Name(value="get_updates")):
+                called = file.parent(attribute)
+                if isinstance(called, cst.Call) and len(called.args) > 2:
+                    return (
+                        f"the optimizer {_describe(file, use.node)} with the arguments "
+                        "of Keras 1: make it `get_updates(loss, params)`, which "
+                        "`--to compat` keeps, and give constraints to the variables"
+                    )
+    return None
+
+
+def _needs_legacy(file, value):
     parent = file.parent(value)
-    if isinstance(parent, cst.Expr):
-        return []
-    if isinstance(parent, cst.IfExp):
-        return _loads(file, parent)
-    if isinstance(parent, cst.Assign):
-        targets = [target.target for target in parent.targets]
-    elif isinstance(parent, cst.AnnAssign):
-        targets = [parent.target]
-    else:
-        return [value]
-    if any(source_file.dotted(target) is None for target in targets):
-        return [value]
-    return [load for target in targets for load in file.loads_of(target)]
+    if isinstance(parent, cst.Arg):
+        call = file.parent(parent)
+        name = isinstance(call, cst.Call) and source_file.dotted(call.func)
+        return bool(name) and _WRAPPER.search(name.split(".")[-1]) is not None
+    if not isinstance(parent, cst.Attribute):
+        return False
+    if parent.attr.value in _LEGACY_ONLY:
+        return True
+    call = file.parent(parent)
+    if not isinstance(call, cst.Call) or call.func is not parent:
+        return False
+    # A list in Keras 3, and a method with a single argument.
+    return parent.attr.value == "variables" or (
+        parent.attr.value == "apply_gradients" and len(call.args) > 1
+    )
 
 
-def _is_compiled(file, value):
+def is_compiled(file, value):
+    """Whether an expression is the optimizer given to `something.compile`."""
     argument = file.parent(value)
     if not isinstance(argument, cst.Arg):
         return False
@@ -97,6 +148,25 @@ def optimizer_of_compile(call):
                 return argument
         elif argument.keyword.value == "optimizer":
             return argument
+    return None
+
+
+def expression_of_compile(call):
+    """Returns what `something.compile(...)` gets as its optimizer, or None.
+
+    Unlike `optimizer_of_compile` it looks into `compile(**{"optimizer": ...})`.
+    """
+    argument = optimizer_of_compile(call)
+    if argument is not None:
+        return argument.value
+    if isinstance(call.func, cst.Attribute) and call.func.attr.value == "compile":
+        for each in call.args:
+            if each.star == "**" and isinstance(each.value, cst.Dict):
+                for element in each.value.elements:
+                    match element:
+                        case cst.DictElement(key=cst.SimpleString() as key):
+                            if source_file.literal(key) == "optimizer":
+                                return element.value
     return None
 
 
@@ -126,7 +196,7 @@ def _describe(file, value):
         what = "is returned"
     else:
         what = "goes where its use cannot be followed"
-    return f"the optimizer {what} in line {file.line(value)}"
+    return f"{what} in {file.place(value)}"
 
 
 def _callee(file, argument):

@@ -26,13 +26,11 @@ _EXTENDED = {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 _DTYPES = {
     **{
         name: np.dtype(name)
-        for name in (
-            *("float16", "float32", "float64", "complex64", "complex128"),
-            # Of variables that no optimizer trains, such as those of random numbers.
-            *("bool", "int8", "int16", "int32", "int64"),
-            *("uint8", "uint16", "uint32", "uint64"),
-        )
+        for name in ("float16", "float32", "float64", "complex64", "complex128")
     },
+    # Of variables without slots, such as counters.
+    **{name: np.dtype(name) for name in ("bool", "int8", "int16", "int32", "int64")},
+    **{name: np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64")},
     **_EXTENDED,
 }
 
@@ -71,14 +69,18 @@ def save(state, path):
         "iterations": state.iterations,
         "hyperparameters": state.hyperparameters,
         "origin": state.origin,
-        "loss_scale": state.loss_scale,
-        "not_read": list(state.not_read),
         "variables": entries,
-        "others": [
-            {"name": name, "value": entry(array)}
-            for name, array in state.others.items()
-        ],
     }
+    # Left out where there are none, so that the first readers of the format take it.
+    if state.others:
+        header["others"] = [
+            {"name": name, "value": entry(value)}
+            for name, value in state.others.items()
+        ]
+    if state.loss_scale:
+        header["loss_scale"] = state.loss_scale
+    if state.not_read:
+        header["not_read"] = list(state.not_read)
     text = json.dumps(header, indent=1)
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(HEADER, text)
@@ -122,12 +124,17 @@ def load(path, state_type, variable_type):
     ):
         header = _header(archive)
         arrays = _Arrays(archive)
-        variables, others = {}, {}
+        variables = {}
         for each in _checked(header, "variables", list):
-            name = _unused_name(each, variables)
+            name = _checked(each, "name", str)
+            if name in variables:
+                raise ValueError(f"the variable {name!r} occurs twice")
             variables[name] = _variable(name, each, arrays, variable_type)
-        for each in _checked(header, "others", list):
-            name = _unused_name(each, others)
+        others = {}
+        for each in _checked({"others": [], **header}, "others", list):
+            name = _checked(each, "name", str)
+            if name in variables or name in others:
+                raise ValueError(f"the variable {name!r} occurs twice")
             others[name] = arrays.read(_checked(each, "value", dict))
         arrays.check_all_used()
     return state_type(
@@ -138,8 +145,8 @@ def load(path, state_type, variable_type):
         hyperparameters=header["hyperparameters"],
         origin=header["origin"],
         others=others,
-        loss_scale=header["loss_scale"],
-        not_read=tuple(header["not_read"]),
+        loss_scale=header.get("loss_scale", {}),
+        not_read=tuple(header.get("not_read", ())),
     )
 
 
@@ -166,19 +173,11 @@ def _header(archive):
     _checked(header, "update_rule", (str, type(None)))
     _checked(header, "hyperparameters", dict)
     _checked(header, "origin", str)
-    # These came later, and files without them are whole.
-    header = {"loss_scale": {}, "not_read": [], "others": [], **header}
-    _checked(header, "loss_scale", dict)
-    if not all(isinstance(text, str) for text in _checked(header, "not_read", list)):
+    _checked({"loss_scale": {}, **header}, "loss_scale", dict)
+    not_read = _checked({"not_read": [], **header}, "not_read", list)
+    if not all(isinstance(text, str) for text in not_read):
         raise ValueError("its header has no valid 'not_read'")
     return header
-
-
-def _unused_name(entry, taken):
-    name = _checked(entry, "name", str)
-    if name in taken:
-        raise ValueError(f"the variable {name!r} occurs twice")
-    return name
 
 
 def _variable(name, entry, arrays, variable_type):

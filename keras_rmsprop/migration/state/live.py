@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rmsprop.update_rule import KERAS, LEGACY, TF1
+from keras_rmsprop.update_rule import KERAS, KERAS2, LEGACY, TF1
 
 tf1 = tf.compat.v1
 
@@ -26,12 +26,12 @@ def adapter(optimizer, session=None):
     """
     # `keras_rmsprop.legacy.RMSprop` is a `keras.optimizers.Optimizer` too, but not a
     # `keras.optimizers.RMSprop`.
-    for adapter_type in (KerasAdapter, LegacyAdapter, TF1Adapter):
+    for adapter_type in (KerasAdapter, Keras2Adapter, LegacyAdapter, TF1Adapter):
         if isinstance(optimizer, adapter_type.classes()):
             return adapter_type(optimizer, session)
     raise TypeError(
         "`optimizer` must be an RMSProp optimizer of keras_rmsprop, compat_v1, Keras "
-        "3, tf_keras.optimizers.legacy or tf.compat.v1.train. Received: "
+        "3, tf_keras or tf.compat.v1.train. Received: "
         f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
     )
 
@@ -57,6 +57,16 @@ def name_of(variable):
 def native(variable):
     """Returns the `tf.Variable` behind a variable."""
     return variable.value if isinstance(variable, keras.Variable) else variable
+
+
+def dtype_of(variable):
+    """Returns the `numpy.dtype` of a variable."""
+    return np.dtype(native(variable).dtype.base_dtype.as_numpy_dtype)
+
+
+def graph_of(variable):
+    """Returns the TF1 graph that a variable lives in; None if it is eager."""
+    return getattr(native(variable), "graph", None)
 
 
 def plain(hyperparameters):
@@ -183,6 +193,8 @@ class KerasAdapter(_Adapter):
             "gradient_accumulator": "_accumulated_gradients",
         }
     )
+    # Of the variables that the optimizer was built on, by their ids.
+    _indices = types.MappingProxyType({})
 
     @staticmethod
     def classes():
@@ -203,10 +215,12 @@ class KerasAdapter(_Adapter):
         return list(self.optimizer._trainable_variables)
 
     def slots(self, variable):
-        known = [id(each) for each in self.known_variables()]
-        if id(variable) not in known:
+        known = self.optimizer._trainable_variables
+        if len(self._indices) != len(known):
+            self._indices = {id(each): i for i, each in enumerate(known)}
+        if id(variable) not in self._indices:
             return {}
-        index = known.index(id(variable))
+        index = self._indices[id(variable)]
         held = {
             slot: getattr(self.optimizer, attribute, None)
             for slot, attribute in self.lists.items()
@@ -226,6 +240,75 @@ class KerasAdapter(_Adapter):
 
     def build(self, variables):
         self.optimizer.build(variables)
+
+    def rate(self):
+        return self.optimizer._learning_rate
+
+
+class Keras2Adapter(_Adapter):
+    """`tf_keras.optimizers.RMSprop`: `tf.keras` of TensorFlow 2.11 to 2.15."""
+
+    kind = "keras2"
+    rule = KERAS2
+    # Keras 3 has kept these lists, and it knows the variables beside them. Here only
+    # `_index_dict` leads from a variable to its place, since TensorFlow 2.9.
+    lists = types.MappingProxyType(
+        {
+            slot: attribute
+            for slot, attribute in KerasAdapter.lists.items()
+            if slot != "gradient_accumulator"
+        }
+    )
+
+    @staticmethod
+    def classes():
+        # An instance of its class can only exist once tf_keras has been imported.
+        tf_keras = sys.modules.get("tf_keras")
+        return (tf_keras.optimizers.RMSprop,) if tf_keras else ()
+
+    @property
+    def iterations(self):
+        return self.optimizer.iterations
+
+    def known_variables(self):
+        return None
+
+    def _held(self):
+        held = {
+            slot: getattr(self.optimizer, attribute, None)
+            for slot, attribute in self.lists.items()
+        }
+        return {slot: each for slot, each in held.items() if each}
+
+    def _anonymous_rows(self):
+        held = self._held()
+        names = [name_of(v).partition("velocity/")[2] for v in held.get("rms", [])]
+        return [
+            (name, {slot: each[index] for slot, each in held.items()})
+            for index, name in enumerate(names)
+        ]
+
+    def slots(self, variable):
+        places = getattr(self.optimizer, "_index_dict", {})
+        index = places.get(self.optimizer._var_key(native(variable)))
+        if index is None:
+            return {}
+        return {slot: each[index] for slot, each in self._held().items()}
+
+    def wanted_slots(self):
+        optimizer = self.optimizer
+        wanted = {
+            "rms": True,
+            "mg": optimizer.centered,
+            "momentum": self.rule.has_momentum_slot(optimizer.momentum),
+            "average": optimizer.use_ema,
+        }
+        return [slot for slot, is_wanted in wanted.items() if is_wanted]
+
+    def build(self, variables):
+        # As apply_gradients does, which names the slots so.
+        with tf.name_scope(self.optimizer.name), tf.init_scope():
+            self.optimizer.build([native(variable) for variable in variables])
 
     def rate(self):
         return self.optimizer._learning_rate

@@ -10,7 +10,7 @@ from tf1_training import graph_session, tf1
 from compat_v1.train import RMSPropOptimizer
 
 BAD = {
-    "learning_rate": (-0.1, float("nan"), float("inf"), None, "fast", [0.1, 0.2]),
+    "learning_rate": (float("nan"), float("inf"), None, "fast", [0.1, 0.2]),
     "decay": (-0.1, 1.1, float("nan"), None),
     "momentum": (-0.1, 1.1, float("nan"), np.array([0.9])),
     "epsilon": (-1e-7, float("nan"), np.float32("inf")),
@@ -29,7 +29,7 @@ class HyperparameterTest(parameterized.TestCase):
             RMSPropOptimizer(**arguments(name, value))
 
     @parameterized.parameters(
-        ("learning_rate", -1.0), ("decay", 1.5), ("momentum", float("nan"))
+        ("learning_rate", float("inf")), ("decay", 1.5), ("momentum", float("nan"))
     )
     def test_constructor_refuses_constant_tensors_out_of_range(self, name, value):
         with self.assertRaisesRegex(ValueError, f"`{name}` must be"):
@@ -51,6 +51,7 @@ class HyperparameterTest(parameterized.TestCase):
 
     @parameterized.parameters(
         ("learning_rate", 0),
+        ("learning_rate", -0.01),
         ("learning_rate", np.float16(0.5)),
         ("learning_rate", tf.bfloat16.as_numpy_dtype(0.5)),
         ("decay", 0.0),

@@ -1,5 +1,7 @@
 """Each ingredient in turn is planted as the only difference, and has to be named."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -12,6 +14,7 @@ from compat_v1.train import RMSPropOptimizer as CompatTF1
 from keras_rmsprop import RMSprop, UpdateRule
 from keras_rmsprop.migration import compare
 from keras_rmsprop.migration.comparison.attribution import ROUNDING, UNEXPLAINED
+from keras_rmsprop.update_rule import LEGACY
 
 Stock = keras.optimizers.RMSprop
 StockTF1 = tf.compat.v1.train.RMSPropOptimizer
@@ -93,14 +96,37 @@ class CausesTest(parameterized.TestCase):
 
     def test_clipping_before_duplicates_are_summed_is_named(self):
         arguments = {"momentum": 0.9, "clipnorm": 0.1}
+        sums_first = dataclasses.replace(LEGACY, name="other", clips_slices="summed")
         found = comparing(
             StockLegacy(0.01, **arguments),
-            RMSprop(0.01, update_rule="legacy", **arguments),
+            RMSprop(0.01, update_rule=sums_first, **arguments),
             model="table",
             data="duplicates",
         )
         self.assertEqual([cause.name for cause in found.causes], ["duplicate indices"])
-        self.assertIn("keras_rmsprop.legacy.RMSprop(", found.remedy.call)
+        self.assertIn("update_rule='legacy'", found.remedy.call)
+        self.assertEqual(found.remedy.max_ulp, 0)
+
+    @parameterized.parameters(
+        {},
+        {"momentum": 0.9, "clipnorm": 0.1},
+        {"centered": True, "weight_decay": 0.01},
+    )
+    def test_keras_2_is_explained_and_equalled_to_the_bit(self, **arguments):
+        rate = tf_keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.5)
+        found = comparing(
+            tf_keras.optimizers.RMSprop(rate, **arguments),
+            RMSprop(0.01, sparse_updates="dense"),
+            model="table",
+            data="duplicates",
+        )
+        self.assertIn(
+            "learning-rate evaluation", [cause.name for cause in found.causes]
+        )
+        self.assertNotIn("unexplained", [cause.name for cause in found.causes])
+        self.assertIn("ExponentialDecay(", found.reference)
+        self.assertIn("update_rule='keras2'", found.remedy.call)
+        self.assertEqual(found.remedy.max_ulp, 0)
 
     def test_decay_of_legacy_is_a_matter_of_evaluation(self):
         found = comparing(

@@ -80,9 +80,8 @@ class FilesTest(parameterized.TestCase):
         (b"\xff\xfe\x00rmsprop", "cannot be decoded"),
         (b"# coding: no-such-code\n" + _BEFORE, "cannot be decoded"),
         (b"# coding: rot13\n" + _BEFORE, "cannot be decoded"),
-        (_BEFORE.decode().encode("utf-16"), "cannot be decoded"),
         (b"print 'rmsprop'\n", "no Python 3"),
-        (b"\x00\x01\x02", "null bytes"),
+        (b"\x00\x01rmsprop", "null bytes"),
         (_BEFORE.replace(b"\n", b"\r"), "line ends"),
     )
     def test_files_not_handled_are_reported_and_stay(self, data, reason):
@@ -94,12 +93,34 @@ class FilesTest(parameterized.TestCase):
         self.assertEqual(finding.kind, "not handled")
         self.assertIn(reason, finding.message)
 
-    def test_notebooks_are_reported_where_they_mention_rmsprop(self):
-        self._write("a.ipynb", b'{"cells": ["RMSprop"]}')
-        self._write("b.ipynb", b'{"cells": []}')
-        first, second = upgrade_paths([self.root])
-        self.assertLen(first.upgrade.findings, 1)
-        self.assertEmpty(second.upgrade.findings)
+    @parameterized.parameters(
+        b"print 'Adam'\n", b"\x00", b"\xff\xfe", b"import keras\n", b""
+    )
+    def test_files_that_do_not_mention_rmsprop_are_not_parsed(self, data):
+        with mock.patch("ast.parse") as parse:
+            self.assertEmpty(list(upgrade_paths([self._write("a.py", data)])))
+        parse.assert_not_called()
+
+    def test_many_files_are_upgraded_by_several_processes_in_order(self):
+        paths = [self._write(f"{index:03}.py") for index in range(70)]
+        counts = []
+
+        def progress(upgrades, count):
+            counts.append(count)
+            return upgrades
+
+        found = list(upgrade_paths([self.root], progress=progress, to="compat"))
+        self.assertEqual([each.path for each in found], paths)
+        self.assertEqual(counts, [70])
+        self.assertIn("keras_rmsprop.legacy.RMSprop(", found[-1].upgrade.code)
+
+    def test_an_unreadable_file_is_an_error_before_anything_else(self):
+        self._write("a.py")
+        self._write("b.py")
+        with mock.patch("os.access", lambda path, mode: not path.endswith("b.py")):
+            upgrades = upgrade_paths([self.root])
+            with self.assertRaisesRegex(PermissionError, "b.py' is not readable"):
+                next(upgrades)
 
     def test_imports_of_a_package_stay_importable(self):
         code = b"from keras.optimizers import RMSprop\nopt = RMSprop(lr=0.1)\n"

@@ -10,6 +10,8 @@ from keras_rmsprop.migration.source import upgrade_source
 _ALL = ("initial-accumulator", "epsilon-placement", "sparse-gradients")
 _TF1 = 'update_rule="tf1"'
 _LEGACY = 'update_rule="legacy", sparse_updates="dense"'
+_KERAS2 = 'update_rule="keras2", sparse_updates="dense"'
+_HALF = "learning_rate=0.1, rho=.9"
 
 
 def _code(text):
@@ -33,11 +35,12 @@ class SpellingsTest(parameterized.TestCase):
         ("import tensorflow.compat.v1.train as t", "t.RMSPropOptimizer"),
     )
     def test_tf1_is_found_and_its_module_stays_imported(self, line, name):
-        upgrade = upgrade_source(f"{line}\nopt = {name}(0.1)\n")
+        upgrade = upgrade_source(f"{line}\nopt = {name}(0.1)\nmodel.compile(opt)\n")
         self.assertEqual(
             upgrade.code,
             f"{line}\nimport keras_rmsprop\n"
-            f"opt = keras_rmsprop.RMSprop(learning_rate=0.1, epsilon=1e-10, {_TF1})\n",
+            f"opt = keras_rmsprop.RMSprop(learning_rate=0.1, epsilon=1e-10, {_TF1})\n"
+            "model.compile(opt)\n",
         )
 
     @parameterized.parameters(
@@ -50,11 +53,12 @@ class SpellingsTest(parameterized.TestCase):
         ("from tensorflow.python.training import rmsprop", "rmsprop.RMSPropOptimizer"),
     )
     def test_tf1_is_found_and_its_import_makes_room(self, line, name):
-        upgrade = upgrade_source(f"{line}\nopt = {name}(0.1)\n")
+        upgrade = upgrade_source(f"{line}\nopt = {name}(0.1)\nmodel.compile(opt)\n")
         self.assertEqual(
             upgrade.code,
             "import keras_rmsprop\n"
-            f"opt = keras_rmsprop.RMSprop(learning_rate=0.1, epsilon=1e-10, {_TF1})\n",
+            f"opt = keras_rmsprop.RMSprop(learning_rate=0.1, epsilon=1e-10, {_TF1})\n"
+            "model.compile(opt)\n",
         )
 
     @parameterized.parameters(
@@ -101,6 +105,40 @@ class SpellingsTest(parameterized.TestCase):
             f"opt = keras_rmsprop.RMSprop(learning_rate=0.1, {_LEGACY})\n",
         )
 
+    @parameterized.parameters(
+        ("import keras", "keras.optimizers.rmsprop_v2.RMSprop", _LEGACY),
+        ("import keras", "keras.api._v2.keras.optimizers.legacy.RMSprop", _LEGACY),
+        ("import keras", "keras.src.optimizers.legacy.rmsprop.RMSprop", _LEGACY),
+        ("import tensorflow_core as tf", "tf.keras.optimizers.RMSprop", _LEGACY),
+        (
+            "import tensorflow as tf",
+            "tf.contrib.keras.optimizers.RMSprop",
+            f"epsilon=1e-08, {_LEGACY}",
+        ),
+        (
+            "import keras",
+            "keras._tf_keras.keras.optimizers.RMSprop",
+            'sparse_updates="dense"',
+        ),
+        (
+            "import keras",
+            "keras.src.optimizers.rmsprop.RMSprop",
+            'sparse_updates="dense"',
+        ),
+        ("import keras", "keras.api.optimizers.RMSprop", 'sparse_updates="dense"'),
+        (
+            "import tensorflow as tf",
+            "tf.keras.optimizers.experimental.RMSprop",
+            'update_rule="keras2", sparse_updates="dense"',
+        ),
+    )
+    def test_modules_by_their_other_names_are_known(self, line, name, added):
+        upgrade = upgrade_source(f"{line}\nopt = {name}(0.1)\n")
+        self.assertEqual(
+            upgrade.code.splitlines()[-1],
+            f"opt = keras_rmsprop.RMSprop(learning_rate=0.1, {added})",
+        )
+
     def test_modules_bound_to_another_name_are_followed(self):
         before = _code("""
             import tensorflow as tf
@@ -117,6 +155,7 @@ class SpellingsTest(parameterized.TestCase):
             except ImportError:
                 import tensorflow as tf
             opt = tf.train.RMSPropOptimizer(0.1)
+            model.compile(opt)
             """)
         self.assertIn("opt = keras_rmsprop.RMSprop(", upgrade_source(before).code)
 
@@ -140,10 +179,10 @@ class ArgumentsTest(parameterized.TestCase):
         ("0.1,", f"learning_rate=0.1, epsilon=1e-10, {_TF1},"),
     )
     def test_tf1_to_keras_rmsprop(self, before, after):
-        code = "import tensorflow as tf\nopt = {}({})\n"
-        upgrade = upgrade_source(code.format("tf.train.RMSPropOptimizer", before))
+        code = f"import tensorflow as tf\nx = tf.train.RMSPropOptimizer({before})\n"
+        upgrade = upgrade_source(f"{code}model.compile(x)\n")
         self.assertEqual(
-            upgrade.code.splitlines()[-1], f"opt = keras_rmsprop.RMSprop({after})"
+            upgrade.code.splitlines()[-2], f"x = keras_rmsprop.RMSprop({after})"
         )
 
     @parameterized.parameters(
@@ -194,7 +233,22 @@ class ArgumentsTest(parameterized.TestCase):
     @parameterized.parameters(
         ("0.1", "tf2.10", f"learning_rate=0.1, {_LEGACY}"),
         ("0.1", "keras3", 'learning_rate=0.1, sparse_updates="dense"'),
+        ("0.1", "keras2", f"learning_rate=0.1, {_KERAS2}"),
+        ("lr=0.1", "keras2", f"learning_rate=0.1, {_LEGACY}"),
         ("lr=0.1", "keras3", f"learning_rate=0.1, {_LEGACY}"),
+        ("0.1, use_ema=True", "keras2", f"learning_rate=0.1, use_ema=True, {_KERAS2}"),
+        ("0.1, jit_compile=False", "tf2.10", f"learning_rate=0.1, {_KERAS2}"),
+        (
+            "0.1, loss_scale_factor=2",
+            "keras2",
+            'learning_rate=0.1, loss_scale_factor=2, sparse_updates="dense"',
+        ),
+        ("0.1, .9, None, 0.", "tf2.10", f"{_HALF}, epsilon=1e-07, {_LEGACY}"),
+        (
+            "lr=0.1, rho=.9, epsilon=None",
+            "tf2.10",
+            f"{_HALF}, epsilon=1e-07, {_LEGACY}",
+        ),
         (
             "0.1, weight_decay=1e-4",
             "tf2.10",
@@ -265,9 +319,9 @@ class ArgumentsTest(parameterized.TestCase):
         ),
     )
     def test_stock_keras_takes_what_the_user_gives_up(self, before, after):
-        code = f"import tensorflow as tf\nopt = {before}\n"
+        code = f"import tensorflow as tf\nopt = {before}\nmodel.compile(opt)\n"
         upgrade = upgrade_source(code, to="keras", accept=_ALL)
-        self.assertEqual(upgrade.code.splitlines()[-1], f"opt = {after}")
+        self.assertEqual(upgrade.code.splitlines()[-2], f"opt = {after}")
 
     @parameterized.parameters(
         ("tf.train.RMSPropOptimizer(0.1)", ["initial-accumulator", "sparse-gradients"]),
@@ -281,7 +335,7 @@ class ArgumentsTest(parameterized.TestCase):
         ),
     )
     def test_stock_keras_is_refused_where_numerics_would_change(self, call, causes):
-        code = f"import tensorflow as tf\nopt = {call}\n"
+        code = f"import tensorflow as tf\nopt = {call}\nmodel.compile(opt)\n"
         upgrade = upgrade_source(code, to="keras")
         self.assertFalse(upgrade.changed)
         [reason] = _reasons(upgrade)
@@ -316,6 +370,107 @@ class CompileStringTest(parameterized.TestCase):
             upgrade_source(code, to=to, assume=assume).code.splitlines()[-1],
             f"model.compile({after})",
         )
+
+
+class NamedTest(parameterized.TestCase):
+    """Optimizers that are given by a name or a configuration."""
+
+    @parameterized.parameters(
+        "model.compile('rmsprop' if x else {})",
+        "model.compile({} if x else 'adam')",
+        "model.compile(optimizer=o or {})",
+        "model.compile(**{{'optimizer': {}, 'loss': 'mse'}})",
+        "optimizer = {}\nmodel.compile(optimizer)",
+        "def f():\n    o = {} if x else 'adam'\n    model.compile(o, 'mse')",
+    )
+    def test_strings_are_rewritten_where_they_reach_compile(self, code):
+        code = f"import keras\n{code}\n".replace("'rmsprop'", "{}")
+        before = code.format(*["'rmsprop'"] * 2)
+        upgrade = upgrade_source(before)
+        after = code.format(*[f"keras_rmsprop.RMSprop({_LEGACY})"] * 2)
+        after = after.replace("import keras\n", "import keras\nimport keras_rmsprop\n")
+        self.assertEqual(upgrade.code, after)
+        self.assertEmpty(_reasons(upgrade))
+
+    @parameterized.parameters(
+        "o = 'rmsprop'\nprint(o)\nmodel.compile(o)",
+        "o = 'rmsprop'\ndef f(): model.compile(o)",
+        "o = 'rmsprop'\nfor m in models:\n    m.compile(o)",
+    )
+    def test_strings_that_are_used_otherwise_too_stay(self, code):
+        code = f"import keras\n{code}\n"
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        self.assertLen(_reasons(upgrade), 1)
+
+    @parameterized.parameters(
+        "model.compile({})",
+        "model.compile(optimizer=keras.optimizers.get({}))",
+        "opt = keras.optimizers.deserialize({})",
+    )
+    def test_configurations_become_calls(self, code):
+        config = "{'class_name': 'RMSprop', 'config': {'lr': 0.1, 'rho': r}}"
+        upgrade = upgrade_source(f"import keras\n{code.format(config)}\n")
+        self.assertIn(
+            f"keras_rmsprop.RMSprop(learning_rate=0.1, rho=r, {_LEGACY})", upgrade.code
+        )
+        self.assertNotIn("class_name", upgrade.code)
+        self.assertNotIn("optimizers.get", upgrade.code)
+
+    @parameterized.parameters(
+        "{'class_name': name, 'config': {'lr': 0.1}, 'o': 'rmsprop'}",
+        "{'class_name': 'RMSprop', 'config': config}",
+        "{'class_name': 'RMSprop', 'config': {**config}}",
+    )
+    def test_configurations_that_are_not_all_there_stay(self, config):
+        code = f"import keras\nmodel.compile({config})\n"
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        self.assertLen(_reasons(upgrade), 1)
+
+    @parameterized.parameters(
+        "x = ['rmsprop', 'adam']",
+        "x = {'optimizer': 'rmsprop'}",
+        "hp.Choice('optimizer', ['rmsprop', 'adam'])",
+        "parser.add_argument('--optimizer', default='rmsprop')",
+        "flags.DEFINE_string('optimizer', 'RMSProp', 'which')",
+        "model.compile(optimizer={{choice(['rmsprop', 'adam'])}})",
+        "def f():\n    return 'rmsprop'",
+        "train(optimizer='rmsprop')",
+    )
+    def test_other_strings_are_reported(self, code):
+        code = f"import keras\n{code}\n"
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        [finding] = _reasons(upgrade)
+        self.assertIn("may reach Keras as an optimizer from here", finding.message)
+
+    def test_other_strings_are_reported_once(self):
+        code = "import keras\nx = ['rmsprop']\ny = 'rmsprop'\n\nf('rmsprop')\n"
+        [finding] = _reasons(upgrade_source(code))
+        self.assertEqual(finding.line, 2)
+        self.assertEndsWith(finding.message, "; so it may in line 3, line 5")
+
+    @parameterized.parameters(
+        "tf.contrib.layers.optimize_loss(l, s, 0.1, 'RMSProp')",
+        "tf.estimator.DNNClassifier(optimizer='RMSProp')",
+    )
+    def test_strings_that_mean_the_tf1_class_are_told_apart(self, code):
+        [finding] = _reasons(upgrade_source(f"import tensorflow as tf\n{code}\n"))
+        self.assertIn("means TF1's class", finding.message)
+
+    @parameterized.parameters(
+        "if x == 'rmsprop': pass",
+        "x['rmsprop']",
+        "x = {'rmsprop': 1}",
+        "print('rmsprop')",
+        "tf.name_scope('rmsprop')",
+        "raise ValueError('rmsprop')",
+        "f(name='RMSprop')",
+    )
+    def test_strings_that_name_no_optimizer_stay_without_a_word(self, code):
+        code = f"import tensorflow as tf\n{code}\n"
+        self.assertEmpty(upgrade_source(code).findings)
 
 
 class LayoutTest(parameterized.TestCase):
@@ -388,6 +543,7 @@ class LayoutTest(parameterized.TestCase):
                 0.1,
                 use_locking=False,  # never
             )
+            model.compile(opt)
             """,
             """
             import tensorflow as tf
@@ -398,6 +554,7 @@ class LayoutTest(parameterized.TestCase):
                 epsilon=1e-10,
                 update_rule="tf1",
             )
+            model.compile(opt)
             """,
         ),
     )
@@ -443,10 +600,9 @@ class LayoutTest(parameterized.TestCase):
             """
             \"\"\"Doc.\"\"\"
 
-            import keras_rmsprop
-
             def f():
                 from keras.optimizers import RMSprop
+                import keras_rmsprop
                 return keras_rmsprop.RMSprop(learning_rate=0.1, {})
             """,
         ),
@@ -617,7 +773,7 @@ class StaysTest(parameterized.TestCase):
             "`.get_updates`",
         ),
         ("x = f'{tf.keras.optimizers.RMSprop(lr=0.1)}'", "inside an f-string"),
-        ("tf.keras.optimizers.get('rmsprop')", "the string 'rmsprop'"),
+        ("tf.keras.optimizers.get(name or 'rmsprop')", "the string 'rmsprop'"),
         ("optimizer = 'rmsprop'", "the string 'rmsprop'"),
         ("Classifier(optimizer='rmsprop')", "the string 'rmsprop'"),
         ("def g(optimizer='rmsprop'): pass", "the string 'rmsprop'"),
@@ -636,6 +792,7 @@ class StaysTest(parameterized.TestCase):
             "import tensorflow as tf\n"
             "from tensorflow.keras.optimizers import schedules\n"
             f"def f(other, **kwargs):\n    {body}\n"
+            "# Such as RMSProp.\n"
         )
         upgrade = upgrade_source(code)
         self.assertEqual(upgrade.code, code)
@@ -657,10 +814,19 @@ class StaysTest(parameterized.TestCase):
         self.assertEqual(upgrade.code, code)
         self.assertLen(_reasons(upgrade), 1)
 
-    def test_stock_keras_stays_stock_keras(self):
-        code = "import keras\nopt = keras.optimizers.RMSprop(0.1)\n"
+    @parameterized.parameters(
+        "opt = keras.optimizers.RMSprop(0.1)",
+        "opt = keras.optimizers.RMSprop(0.1, 0.9, weight_decay=1e-4)",
+        "model.compile('rmsprop')",
+    )
+    def test_stock_keras_stays_stock_keras(self, code):
+        code = f"import keras\n{code}\n"
         self.assertEqual(upgrade_source(code, to="keras", assume="keras3").code, code)
         self.assertEqual(upgrade_source(code, to="compat", assume="keras3").code, code)
+
+    def test_what_is_keras_3s_already_stays_whatever_is_given_up(self):
+        code = "import keras\nopt = keras.optimizers.RMSprop(0.1, 0.9, 0.5)\n"
+        self.assertEqual(upgrade_source(code, to="keras", accept=_ALL).code, code)
 
 
 class TF1UsesTest(parameterized.TestCase):
@@ -668,7 +834,12 @@ class TF1UsesTest(parameterized.TestCase):
         "model.compile(opt, 'mse')",
         "model.compile(loss='mse', optimizer=opt)",
         "opt.apply_gradients(zip(gradients, variables))",
-        "pass",
+        "other = opt\nmodel.compile(other)",
+        "model.compile(opt if x else None)",
+        "model.compile(x or opt)",
+        "def f(o): model.compile(o)\nf(opt)",
+        "def f():\n  def g(): return opt\n  model.compile(g())",
+        "if (o := opt): model.compile(o)",
     )
     def test_uses_that_both_apis_share_are_no_obstacle(self, use):
         code = f"import tensorflow as tf\nopt = tf.train.RMSPropOptimizer(0.1)\n{use}\n"
@@ -687,6 +858,365 @@ class TF1UsesTest(parameterized.TestCase):
             "opt = compat_v1.train.RMSPropOptimizer(0.1)\n",
             upgrade_source(code, to="compat").code,
         )
+
+
+class EvidenceTest(parameterized.TestCase):
+    """What the file shows of its time comes before what is assumed."""
+
+    @parameterized.parameters(
+        ("model.fit(x, nb_epoch=3)", "tf1.4", "`nb_epoch` in line 4"),
+        ("model.predict_classes(x)", "tf2.10", "`predict_classes` in line 4"),
+        ("from keras.layers.core import Dense", "tf2.10", "`keras.layers.core.Dense`"),
+        ("import tensorflow as tf\ntf.placeholder(x)", "tf2.10", "`tf.placeholder`"),
+        ("from keras import ops", "keras3", "`keras.ops` in line 4"),
+        (
+            "import os\nos.environ['KERAS_BACKEND'] = 'jax'",
+            "keras3",
+            '`KERAS_BACKEND="jax"`',
+        ),
+        (
+            "os.environ['KERAS_BACKEND'] = 'theano'",
+            "tf2.10",
+            '`KERAS_BACKEND="theano"`',
+        ),
+    )
+    def test_decides(self, line, era, why):
+        code = f"import keras\nopt = keras.optimizers.RMSprop(0.1)\n\n{line}\n"
+        plain = code.replace(line, "pass")
+        for assume in ("tf1.4", "tf2.10", "keras3"):
+            upgrade = upgrade_source(code, assume=assume)
+            self.assertEqual(
+                upgrade.code.replace(line, "pass"),
+                upgrade_source(plain, assume=era).code,
+            )
+            [finding] = _reasons(upgrade, "assumed")
+            self.assertIn(f", because of {why}", finding.message)
+
+    @parameterized.parameters(
+        "tf.compat.v1.placeholder(x)", "other.placeholder(x)", "from mine import ops"
+    )
+    def test_is_not_seen_where_it_is_none(self, line):
+        code = (
+            "import keras\nimport tensorflow as tf\n"
+            f"opt = keras.optimizers.RMSprop(0.1)\n{line}\n"
+        )
+        [finding] = _reasons(upgrade_source(code), "assumed")
+        self.assertNotIn("because of", finding.message)
+
+    def test_equal_assumptions_are_said_once(self):
+        code = "import keras\n" + "keras.optimizers.RMSprop(0.1)\n" * 8
+        [finding] = _reasons(upgrade_source(code), "assumed")
+        self.assertEqual(finding.line, 2)
+        self.assertEndsWith(finding.message, "(7 more: lines 3, 4, 5, 6, 7, ...)")
+
+
+class ClassAsValueTest(parameterized.TestCase):
+    @parameterized.parameters(
+        "kinds = {{'rmsprop': {}}}",
+        "make = functools.partial({}, decay=0.9)",
+        "def f(kind={}): pass",
+        "class A:\n    kind = {}",
+        "if isinstance(x, {}): pass",
+        "def f(x: {}): pass",
+        "class Mine({}):\n    def minimize(self, loss): return 1",
+        "class Mine({}):\n    def __init__(self): super().__init__(0.1)",
+    )
+    def test_compat_has_the_same_class_for_tf1(self, use):
+        code = f"import tensorflow as tf\n{use.format('tf.train.RMSPropOptimizer')}\n"
+        upgrade = upgrade_source(code, to="compat")
+        self.assertEqual(
+            upgrade.code,
+            "import tensorflow as tf\nimport compat_v1.train\n"
+            f"{use.format('compat_v1.train.RMSPropOptimizer')}\n",
+        )
+        self.assertEmpty(_reasons(upgrade))
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        [finding] = _reasons(upgrade)
+        self.assertIn("`--to compat` has the same class", finding.message)
+
+    def test_compat_has_the_same_class_for_that_of_2017(self):
+        code = "import tensorflow as tf\nkind = tf.contrib.keras.optimizers.RMSprop\n"
+        upgrade = upgrade_source(code, to="compat")
+        self.assertIn("kind = compat_v1.keras.optimizer_v1.RMSprop\n", upgrade.code)
+
+    @parameterized.parameters(
+        "class Mine(tf.train.RMSPropOptimizer):\n    def _apply_dense(self): pass",
+        "class Mine(tf.train.RMSPropOptimizer):\n    def f(self): return self._lr",
+        "kind = tf.keras.optimizers.RMSprop",
+        "class Mine(tf.keras.optimizers.legacy.RMSprop): pass",
+    )
+    def test_what_is_not_the_same_stays(self, use):
+        code = f"import tensorflow as tf\n{use}\n"
+        upgrade = upgrade_source(code, to="compat")
+        self.assertEqual(upgrade.code, code)
+        self.assertLen(_reasons(upgrade), 1)
+
+
+class LazyImportsTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (
+            """
+            def f():
+                import tensorflow as tf
+                return tf.keras.optimizers.RMSprop(lr=0.1)
+            """,
+            """
+            def f():
+                import tensorflow as tf
+                import keras_rmsprop
+                return keras_rmsprop.RMSprop({})
+            """,
+        ),
+        (
+            """
+            def f():
+                if x:
+                    import tensorflow as tf
+                    K = tf.keras
+                    return K.optimizers.RMSprop(lr=0.1)
+            """,
+            """
+            def f():
+                if x:
+                    import tensorflow as tf
+                    import keras_rmsprop
+                    K = tf.keras
+                    return keras_rmsprop.RMSprop({})
+            """,
+        ),
+        (
+            """
+            def f():
+                import keras  # slow
+                def g():
+                    return lambda: keras.optimizers.RMSprop(lr=0.1)
+            """,
+            """
+            def f():
+                import keras  # slow
+                import keras_rmsprop
+                def g():
+                    return lambda: keras_rmsprop.RMSprop({})
+            """,
+        ),
+        (
+            """
+            import keras
+            def f():
+                import keras
+                return keras.optimizers.RMSprop(lr=0.1)
+            x = keras.optimizers.RMSprop(lr=0.1)
+            """,
+            """
+            import keras
+            import keras_rmsprop
+            def f():
+                import keras
+                return keras_rmsprop.RMSprop({0})
+            x = keras_rmsprop.RMSprop({0})
+            """,
+        ),
+        (
+            """
+            def f(): import keras; return keras.optimizers.RMSprop(lr=0.1)
+            """,
+            """
+            import keras_rmsprop
+            def f(): import keras; return keras_rmsprop.RMSprop({})
+            """,
+        ),
+    )
+    def test_stay_in_their_functions(self, before, after):
+        after = _code(after).format(f"learning_rate=0.1, {_LEGACY}")
+        upgrade = upgrade_source(_code(before))
+        self.assertEqual(upgrade.code, after)
+        self.assertFalse(upgrade_source(after).changed)
+
+
+class LookedUpTest(parameterized.TestCase):
+    @parameterized.parameters(
+        "tf.contrib.optimizer_v2.RMSPropOptimizer(0.1)",
+        "tf.RMSPropOptimizer(0.1)",
+        "tf.train.__dict__[name](0.1)",
+        "vars(tf.train)['RMSPropOptimizer'](0.1)",
+        "eval('RMSprop(lr=0.1)')",
+        "RMSPropOptimizer(0.1)",
+    )
+    def test_is_reported(self, code):
+        code = f"import tensorflow as tf\nx = {code}  # RMSProp\ny = 'RMSProp'\n"
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        self.assertIn(2, [finding.line for finding in _reasons(upgrade)])
+
+    @parameterized.parameters(
+        "tf.train.__dict__['Adam']",
+        "vars(x)[name]",
+        "tf.raw_ops.ApplyRMSProp",
+        "eval(x)",
+    )
+    def test_other_things_stay_without_a_word(self, code):
+        code = f"import tensorflow as tf\nx = {code}\nif 'rmsprop' in x: pass\n"
+        self.assertEmpty(upgrade_source(code).findings)
+
+
+class UnreadTest(parameterized.TestCase):
+    """TF1 optimizers that other code may use, in whatever way."""
+
+    @parameterized.parameters(
+        ("opt = {}", "`opt`, which this file never reads"),
+        (
+            "class A:\n  def __init__(self):\n    self.opt = {}",
+            "`self.opt`, which this file never reads",
+        ),
+        (
+            "class A(Base):\n  def f(self): self.o = {}\n  def g(self): print(self.o)",
+            "`self.o`, whose class has the base `Base`",
+        ),
+        ("def make(): return {}\nmake().minimize(loss)", "`.minimize`"),
+        ("def use(o): o.minimize(loss)\nuse({})", "`.minimize`"),
+        ("g, d = {}, 1\ng.minimize(loss)", "`.minimize`"),
+        ("if (o := {}): o.minimize(loss)", "`.minimize`"),
+    )
+    def test_stay_and_say_so(self, code, reason):
+        code = code.format("tf.train.RMSPropOptimizer(0.1)")
+        code = f"import tensorflow as tf\n{code}\n"
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        [finding] = _reasons(upgrade)
+        self.assertIn(reason, finding.message)
+        self.assertTrue(upgrade_source(code, to="compat").changed)
+
+    @parameterized.parameters(
+        "def f():\n  opt = {}",
+        "{}",
+        "class A:\n  def f(self):\n    self.o = {}\n    m.compile(self.o)",
+        "class B: pass\nclass A(B):\n  def f(s):\n    s.o = {}\n    m.compile(s.o)",
+    )
+    def test_is_not_said_of_what_only_this_file_can_read(self, code):
+        code = code.format("tf.train.RMSPropOptimizer(0.1)")
+        self.assertTrue(upgrade_source(f"import tensorflow as tf\n{code}\n").changed)
+
+    def test_compile_takes_no_tf1_optimizer_so_compat_refuses(self):
+        code = (
+            "import tensorflow as tf\n"
+            "model.compile(optimizer=tf.train.RMSPropOptimizer(0.1))\n"
+        )
+        upgrade = upgrade_source(code, to="compat")
+        self.assertEqual(upgrade.code, code)
+        [finding] = _reasons(upgrade)
+        self.assertIn("the default target", finding.message)
+        self.assertTrue(upgrade_source(code).changed)
+
+
+class SharingTest(parameterized.TestCase):
+    """A Keras 3 optimizer serves one model; OptimizerV2's served any number."""
+
+    @parameterized.parameters(
+        ("opt = {}", "critic.compile(opt)", "combined.compile(opt)"),
+        ("opt = {}", "critic.compile(opt)", "build(opt)"),
+        ("opt = {}", "for m in models: m.compile(opt)"),
+        ("opt = {}", "for i in x:\n  m = build()\n  m.compile(opt)"),
+        ("opt = {}", "for i in x: build().compile(opt)"),
+        ("opt = {}", "[m.compile(opt) for m in models]"),
+        ("opt = {}", "def f():\n  m = b()\n  m.compile(opt)", "f()", "f()"),
+        ("opt = {}", "def f():\n  m = b()\n  m.compile(opt)", "for i in x: f()"),
+        ("opt = {}", "def f():\n  m = b()\n  m.compile(opt)", "Classifier(f)"),
+        ("opt = {}", "def f(m, o): m.compile(o)", "f(a, opt)", "f(b, opt)"),
+        ("opts = [{}, {}]", "for m, o in zip(ms, opts): m.compile(o)"),
+        ("opts = dict(a={})", "grid = {{'optimizer': opts}}", "x = {{'o': {}}}"),
+        (
+            "class A:",
+            "  def f(self):\n    self.o = {}\n    self.a.compile(self.o)",
+            "  def g(self): self.b.compile(self.o)",
+        ),
+        (
+            "opt = {}",
+            "opt.apply_gradients(zip(g, a.trainable_variables))",
+            "opt.apply_gradients(zip(h, b.trainable_variables))",
+        ),
+        ("opt = {}", "a.compile(opt)", "opt.apply_gradients(zip(h, b.weights))"),
+        (
+            "opt = {}",
+            "for m in models: opt.apply_gradients(zip(g, m.trainable_variables))",
+        ),
+    )
+    def test_one_for_several_models_stays_and_says_so(self, *lines):
+        code = (
+            "import keras\n"
+            + "\n".join(lines).format(*["keras.optimizers.RMSprop(lr=0.1)"] * 2)
+            + "\n"
+        )
+        for to in ("keras-rmsprop", "keras"):
+            upgrade = upgrade_source(code, to=to, accept=_ALL)
+            reasons = _reasons(upgrade)
+            self.assertNotEmpty(reasons)
+            for finding in reasons:
+                self.assertIn("serves a single model: construct one", finding.message)
+        self.assertTrue(upgrade_source(code, to="compat").changed)
+
+    @parameterized.parameters(
+        ("opt = {}", "a.compile(opt)", "opt = {}", "b.compile(opt)"),
+        ("opt = {}", "if x: a.compile(opt)", "else: b.compile(opt)"),
+        ("for i in x:", "  opt = {}", "  m = build()", "  m.compile(opt)"),
+        ("def f():", "  opt = {}", "  m = b()", "  m.compile(opt)", "f()", "f()"),
+        ("opt = {}", "def f():", "  m = b()", "  m.compile(opt)", "m = f()"),
+        ("def f(o):", "  m = b()", "  m.compile(o)", "f({})", "f({})"),
+        (
+            "opt = {}",
+            "for x in data:",
+            "  v = m.trainable_variables",
+            "  opt.apply_gradients(zip(g, v))",
+        ),
+        ("opt = {}", "m.compile(opt)", "opt.apply_gradients(zip(g, m.weights))"),
+        ("def f(m, o): o.apply_gradients(zip(g, m.weights))", "o = {}")
+        + ("f(a, o)", "f(m=a, o=o)"),
+        ("opt = {}", "m.compile(opt)", "tf.train.Checkpoint(optimizer=opt, model=m)"),
+        ("opt = {}", "m.compile(opt)", "print(opt)", "opt.learning_rate = 2"),
+    )
+    def test_one_for_each_model_is_rewritten(self, *lines):
+        code = (
+            "import keras\n"
+            + "\n".join(lines).format(*["keras.optimizers.RMSprop(lr=0.1)"] * 2)
+            + "\n"
+        )
+        upgrade = upgrade_source(code)
+        self.assertEmpty(_reasons(upgrade))
+        self.assertNotIn("keras.optimizers", upgrade.code)
+
+
+class LegacyUsesTest(parameterized.TestCase):
+    @parameterized.parameters(
+        "opt = hvd.DistributedOptimizer({})",
+        "opt = {}\nopt = mixed.LossScaleOptimizer(opt)",
+        "def make(): return {}\nmake().minimize(loss)",
+        "g, d = {}, {}\ng.minimize(loss); d.minimize(loss)",
+        "if (o := {}): o.variables()",
+        "o = {}\no._set_hyper('rho', 1)",
+        "o = {}\no.apply_gradients(p, experimental_aggregate_gradients=False)",
+    )
+    def test_the_api_of_optimizer_v2_needs_compat(self, code):
+        code = code.format(*["keras.optimizers.legacy.RMSprop(0.1)"] * 2)
+        code = f"import keras\n{code}\n"
+        upgrade = upgrade_source(code)
+        self.assertEqual(upgrade.code, code)
+        for finding in _reasons(upgrade):
+            self.assertIn("only `--to compat` keeps that", finding.message)
+        self.assertNotEmpty(_reasons(upgrade))
+        self.assertTrue(upgrade_source(code, to="compat").changed)
+
+    def test_get_updates_of_keras_1_is_reported_for_every_target(self):
+        code = (
+            "import keras\nopt = keras.optimizers.RMSprop(lr=0.1)\n"
+            "updates = opt.get_updates(params, constraints, loss)\n"
+        )
+        for options in ({}, {"to": "compat"}, {"to": "compat", "assume": "tf1.4"}):
+            upgrade = upgrade_source(code, **options)
+            self.assertEqual(upgrade.code, code)
+            [finding] = _reasons(upgrade)
+            self.assertIn("`get_updates(loss, params)`", finding.message)
+        code = code.replace("params, constraints, loss", "loss, params")
+        self.assertTrue(upgrade_source(code, to="compat").changed)
 
 
 class ReportsTest(parameterized.TestCase):
@@ -711,6 +1241,7 @@ class ReportsTest(parameterized.TestCase):
         ("x" + "[0]" * 900, 0),
     )
     def test_what_cannot_be_parsed_is_reported_and_stays(self, code, line):
+        code += "\nRMSprop\n"
         upgrade = upgrade_source(code)
         self.assertEqual(upgrade.code, code)
         [finding] = upgrade.findings

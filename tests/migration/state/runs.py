@@ -56,10 +56,14 @@ def _keras(cls, **rule):
 MAKE = {
     "shipped_tf1": _tf1(tf1.train.RMSPropOptimizer),
     "shipped_legacy": _keras(tf_keras.optimizers.legacy.RMSprop),
+    "shipped_keras2": _keras(tf_keras.optimizers.RMSprop),
     "shipped_keras": _keras(keras.optimizers.RMSprop),
     "tf1": _tf1(RMSPropOptimizer),
     "legacy": _keras(keras_rmsprop.legacy.RMSprop),
     "modern": _keras(keras_rmsprop.RMSprop),
+    "modern_keras2": _keras(
+        keras_rmsprop.RMSprop, update_rule="keras2", sparse_updates="dense"
+    ),
     "modern_legacy": _keras(keras_rmsprop.RMSprop, update_rule="legacy"),
     "modern_tf1": _keras(keras_rmsprop.RMSprop, update_rule="tf1"),
 }
@@ -67,7 +71,7 @@ MAKE = {
 
 def variables_for(name, values):
     """Returns variables of the kind that a maker's optimizer trains."""
-    is_keras = name in ("shipped_keras", "modern", "modern_legacy", "modern_tf1")
+    is_keras = name == "shipped_keras" or name.startswith("modern")
     return (keras_variables if is_keras else tf_variables)(values)
 
 

@@ -1,5 +1,7 @@
 """Files of TensorFlow 2.9, Keras 2.15, 3.0 and 3.3 are read and gone on from."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -120,8 +122,9 @@ def test_an_optimizer_v2_run_goes_on_bit_for_bit(file, api):
             rate = keras.optimizers.schedules.InverseTimeDecay(0.05, 1, 0.01)
             options = {**options, "learning_rate": rate}
         optimizer = keras_rmsprop.RMSprop(update_rule="legacy", **options)
-    variables = keras_originals.model().trainable_variables
-    read(file).apply_to(optimizer, variables, restore_values=True)
+    model = keras_originals.model()
+    variables = model.trainable_variables
+    read(file).apply_to(optimizer, model, restore_values=True)
     keras_originals.train_on(optimizer, variables)
     after = keras_originals.part(keras_originals.expected(run), "after")
     runs.assert_same_bits(keras_originals.values(variables), after)
@@ -129,10 +132,11 @@ def test_an_optimizer_v2_run_goes_on_bit_for_bit(file, api):
 
 @pytest.mark.parametrize("file", ["custom/checkpoint", "custom/model.h5"])
 def test_an_optimizer_v2_of_ones_own_goes_on_bit_for_bit(file):
-    variables = keras_originals.model().trainable_variables
+    model = keras_originals.model()
+    variables = model.trainable_variables
     optimizer = keras_originals.Momentous()
     state = read(f"tf2.9.3/{file}")
-    state.apply_to(optimizer, variables, restore_values=True)
+    state.apply_to(optimizer, model, restore_values=True)
     keras_originals.train_on(optimizer, variables)
     after = keras_originals.part(keras_originals.expected("tf2.9.3/custom"), "after")
     runs.assert_same_bits(keras_originals.values(variables), after)
@@ -153,55 +157,67 @@ def test_a_state_only_fits_an_optimizer_with_its_slots():
         )
 
 
-KERAS = [
-    file for file in FILES if not file.startswith("tf2.9.3") and "average" not in file
-]
-
-
-@pytest.mark.parametrize("file", KERAS)
-@pytest.mark.parametrize("make", [keras.optimizers.RMSprop, keras_rmsprop.RMSprop])
-def test_a_keras_run_goes_on_within_rounding(file, make):
-    optimizer = make(**keras_originals.FULL)
-    scale = 1.0
-    if "/scaled/" in file:
+def going_on(file, make):
+    """Returns state, optimizer and model after the steps that followed the file."""
+    run = file.rpartition("/")[0]
+    options = dict(keras_originals.FULL)
+    if "/average" in run:
+        options.update(centered=False, use_ema=True, ema_momentum=0.9)
+        options["ema_overwrite_frequency"] = 100
+    optimizer = make(**options)
+    if "/scaled" in run:
         optimizer = keras.optimizers.LossScaleOptimizer(
             optimizer, initial_scale=1024.0, dynamic_growth_steps=4
         )
     model = keras_originals.model()
-    variables = model.trainable_variables
     state = read(file, model)
-    # The model is not the only one of its kind in this process.
-    names = {v.path: name for v, name in zip(variables, state.variables)}
-    state.apply_to(optimizer, variables, names, restore_values=True)
-    if "/scaled/" in file:
-        scale = state.loss_scale.get("dynamic_scale", 1024.0)
-        assert float(optimizer.dynamic_scale.numpy()) == scale
-
-    def scale_now():
-        return optimizer.dynamic_scale.numpy() if "/scaled/" in file else 1.0
-
-    keras_originals.train_on(optimizer, variables, scale_now)
-    after = keras_originals.part(
-        keras_originals.expected(file.rpartition("/")[0]), "after"
+    state.apply_to(optimizer, model, restore_values=True)
+    keras_originals.train_on(
+        optimizer,
+        model.trainable_variables,
+        lambda: optimizer.dynamic_scale.numpy() if "/scaled" in run else 1.0,
     )
-    for name, value in keras_originals.values(variables).items():
+    return state, optimizer, model
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.startswith("tf2.15")])
+def test_a_run_of_keras_2_goes_on_bit_for_bit(file):
+    make = functools.partial(keras_rmsprop.RMSprop, update_rule="keras2")
+    _, _, model = going_on(file, make)
+    expected = keras_originals.expected(file.rpartition("/")[0])
+    after = keras_originals.part(expected, "after")
+    runs.assert_same_bits(keras_originals.values(model.trainable_variables), after)
+    others = keras_originals.part(expected, "other")
+    runs.assert_same_bits(keras_originals.values(model.non_trainable_variables), others)
+
+
+# Its optimizer does not know the variables that it does not train.
+WHOLE = [f for f in FILES if f.startswith("keras3") and "optimizer_only" not in f]
+
+
+@pytest.mark.parametrize("file", WHOLE)
+@pytest.mark.parametrize("make", [keras.optimizers.RMSprop, keras_rmsprop.RMSprop])
+def test_a_run_of_keras_3_goes_on_within_rounding(file, make):
+    state, optimizer, model = going_on(file, make)
+    expected = keras_originals.expected(file.rpartition("/")[0])
+    after = keras_originals.part(expected, "after")
+    for name, value in keras_originals.values(model.trainable_variables).items():
         np.testing.assert_allclose(value, after[name], rtol=1e-6, atol=1e-6)
-    if "/scaled/" in file and "dynamic_scale" in state.loss_scale:
-        # One step since it grew, and five more: it grows at the fourth.
+    if "/scaled/" in file:
+        assert state.loss_scale["dynamic_scale"] == 2048.0
+        # One step since it grew, and five more: it grew again at the third.
         assert optimizer.dynamic_scale.numpy() == 4096.0
         assert optimizer.step_counter.numpy() == 2
 
 
-def test_moving_averages_of_keras_2_are_read_and_go_on():
-    optimizer = keras_rmsprop.RMSprop(
-        momentum=0.9, use_ema=True, ema_momentum=0.9, **keras_originals.RATE
-    )
+def test_a_checkpoint_of_an_optimizer_alone_goes_on():
+    optimizer = keras_rmsprop.RMSprop(**keras_originals.FULL)
     variables = keras_originals.model().trainable_variables
-    read("tf2.15.1/average/model.h5").apply_to(
-        optimizer, variables, restore_values=True
-    )
+    state = read("keras3.3.3/rmsprop/optimizer_only")
+    state.apply_to(optimizer, variables, restore_values=True)
     keras_originals.train_on(optimizer, variables)
-    after = keras_originals.part(keras_originals.expected("tf2.15.1/average"), "after")
+    expected = keras_originals.expected("keras3.3.3/rmsprop")
+    after = keras_originals.part(expected, "after")
     for name, value in keras_originals.values(variables).items():
         np.testing.assert_allclose(value, after[name], rtol=1e-6, atol=1e-6)
 

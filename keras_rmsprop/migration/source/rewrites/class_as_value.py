@@ -2,25 +2,74 @@
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import rewrites
+from keras_rmsprop.migration.source import findings, imports, names, rewrites
 from keras_rmsprop.migration.source.source_file import Undecided
+
+# Classes of this library that are the same in every respect, so that they can stand
+# wherever the old one stood.
+_SAME = {
+    names.TF1: ("compat_v1.train", "compat_v1.train.RMSPropOptimizer"),
+    names.OPTIMIZER_V1: (
+        "compat_v1.keras.optimizer_v1",
+        "compat_v1.keras.optimizer_v1.RMSprop",
+    ),
+}
 
 
 @rewrites.handles(cst.Name)
 @rewrites.handles(cst.Attribute)
 def rewrite(node, file):
-    if not file.is_load(node):
+    if not file.may_be_class(node) or not file.is_load(node):
         return
     parent = file.parent(node)
     if isinstance(parent, cst.Call) and parent.func is node:
         return
+    if isinstance(parent, cst.Attribute) and _is_class(parent, file):
+        return  # A module with the class's name in lower case.
     try:
-        if not file.era(node):
-            return
+        era = file.era(node)
+        if era and not _replace(node, era, file):
+            use = _use(parent, file)
+            raise Undecided(f"the class `{file.code(node)}` {use}{_advice(era, file)}")
     except Undecided as reason:
         file.leave(node, str(reason))
-        return
-    file.leave(node, f"the class `{file.code(node)}` {_use(parent, file)}")
+
+
+def _replace(node, era, file):
+    """Plans the class that is the same, where there is one; returns whether."""
+    if file.options.to != "compat" or era not in _SAME:
+        return False
+    if not _takes_public_api_only(node, file):
+        return False
+    module, expression = _SAME[era]
+    imports.plan(file, module, node)
+    file.callees.append(node)
+    file.edits[node] = lambda _: cst.parse_expression(expression)
+    what = f"`{file.code(node)}` to `{expression}`"
+    file.report(node, findings.REWRITTEN, what)
+    return True
+
+
+def _takes_public_api_only(node, file):
+    """Whether a subclass, if this is its base, keeps off what is private."""
+    argument = file.parent(node)
+    subclass = file.parent(argument)
+    if not isinstance(argument, cst.Arg) or not isinstance(subclass, cst.ClassDef):
+        return True
+    return not any(
+        name.startswith("_") and not name.endswith("__")
+        for name in file.names_in(subclass.body)
+    )
+
+
+def _advice(era, file):
+    if era in _SAME and file.options.to != "compat":
+        return ": `--to compat` has the same class"
+    return ""
+
+
+def _is_class(node, file):
+    return any(names.era_of(name) for name in file.qualified(node))
 
 
 def _use(parent, file):

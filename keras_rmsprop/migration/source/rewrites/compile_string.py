@@ -1,21 +1,43 @@
-"""`model.compile(optimizer="rmsprop")`."""
+"""`model.compile(optimizer="rmsprop")`, and what else gives an optimizer by a name."""
 
 import sys
 
 import libcst as cst
 
 from keras_rmsprop.migration.source import construction, names, rewrites, uses
-from keras_rmsprop.migration.source.source_file import Undecided, is_rmsprop
+from keras_rmsprop.migration.source.source_file import Undecided, is_rmsprop, literal
+
+_STOCK = "keras.optimizers.RMSprop"
+_MAKERS = ("optimizers.get", "optimizers.deserialize")
 
 
 @rewrites.handles(cst.Call)
-def rewrite(call, file):
-    optimizer = uses.optimizer_of_compile(call)
-    if optimizer is None or not is_rmsprop(optimizer.value):
+def compiled(call, file):
+    """`compile("rmsprop" if x else "adam")`, `compile(**{"optimizer": "rmsprop"})`."""
+    optimizer = uses.expression_of_compile(call)
+    if optimizer is None:
         return
     roots = {name.split(".")[0] for name in file.qualified(call.func)}
     if roots & sys.stdlib_module_names:
         return  # re.compile("rmsprop")
+    for node in _choices(optimizer, call, file):
+        stock = _stock(node, file)
+        if stock is not None:
+            _rewrite(node, stock, file)
+
+
+@rewrites.handles(cst.Call)
+def made(call, file):
+    """`keras.optimizers.get("rmsprop")` and `keras.optimizers.deserialize({...})`."""
+    found = file.qualified(call.func)
+    roots = {name.split(".")[0] for name in found}
+    if roots & names.ROOTS and any(name.endswith(_MAKERS) for name in found):
+        stock = _stock(call.args[0].value, file) if len(call.args) == 1 else None
+        if stock is not None:
+            _rewrite(call, stock, file)
+
+
+def _rewrite(node, stock, file):
     try:
         if not file.imports_keras:
             raise Undecided(
@@ -26,7 +48,53 @@ def rewrite(call, file):
             spelled = names.TF_KERAS
         else:
             spelled = names.AMBIGUOUS
-        stock = cst.Call(cst.parse_expression("keras.optimizers.RMSprop"))
-        construction.rewrite(file, optimizer.value, stock, spelled)
+        construction.rewrite(file, node, stock, spelled)
     except Undecided as reason:
-        file.leave(optimizer, str(reason))
+        file.leave(node, str(reason))
+
+
+def _choices(node, call, file):
+    """The expressions of which one becomes what an expression gives."""
+    match node:
+        case cst.IfExp():
+            yield from _choices(node.body, call, file)
+            yield from _choices(node.orelse, call, file)
+        case cst.BooleanOperation():
+            yield from _choices(node.left, call, file)
+            yield from _choices(node.right, call, file)
+        case cst.Name():
+            # An object in the place of a string must be made as often as it is used.
+            for value in file.values_of(node):
+                target = file.parent(value).targets[0].target
+                same_block = file.block(value) is file.block(call)
+                if same_block and file.loads_of(target) == [node]:
+                    yield from _choices(value, call, file)
+        case _:
+            yield node
+
+
+def _stock(node, file):
+    """The call that says what a string or a configuration says, or None."""
+    if is_rmsprop(node):
+        return cst.parse_expression(f"{_STOCK}()")
+    members = _members(node)
+    if members is None or not is_rmsprop(members.get("class_name")):
+        return None
+    arguments = _members(members["config"]) if "config" in members else {}
+    if arguments is None:
+        return None
+    given = ", ".join(f"{name}={file.code(value)}" for name, value in arguments.items())
+    return cst.parse_expression(f"{_STOCK}({given})")
+
+
+def _members(node):
+    """The values of a dict display by their literal keys, or None."""
+    if not isinstance(node, cst.Dict):
+        return None
+    members = {}
+    for element in node.elements:
+        key = literal(element.key) if isinstance(element, cst.DictElement) else ...
+        if not isinstance(key, str) or not key.isidentifier():
+            return None
+        members[key] = element.value
+    return members

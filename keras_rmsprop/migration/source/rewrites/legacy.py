@@ -2,7 +2,14 @@
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import names, old_keras, rewrites, source_file, uses
+from keras_rmsprop.migration.source import (
+    names,
+    old_keras,
+    rewrites,
+    sharing,
+    source_file,
+    uses,
+)
 
 _SIGNATURE = ("learning_rate", "rho", "momentum", "epsilon", "centered", "name")
 _KEYWORDS = ("lr", "decay", *old_keras.CLIPPING)
@@ -10,6 +17,7 @@ _KEYWORDS = ("lr", "decay", *old_keras.CLIPPING)
 
 @rewrites.handles(names.LEGACY)
 def rewrite(construction):
+    construction.refuse(uses.old_get_updates)
     if construction.to == "compat":
         construction.arguments(
             _SIGNATURE, (*_KEYWORDS, "gradient_aggregator", "gradient_transformers")
@@ -27,6 +35,7 @@ def rewrite(construction):
         construction.become(module, expression, _SIGNATURE, edit, by_name=False)
         return
     construction.refuse(uses.legacy_only)
+    construction.refuse(sharing.shared)
     arguments = construction.arguments(_SIGNATURE, _KEYWORDS)
     old_keras.check_for_modern(construction, arguments)
     momentum = arguments.literal("momentum", 0.0)

@@ -2,7 +2,7 @@
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import names, old_keras, rewrites, uses
+from keras_rmsprop.migration.source import names, old_keras, rewrites, sharing, uses
 
 _SIGNATURE = ("lr", "rho", "epsilon", "decay")
 _KEYWORDS = ("clipnorm", "clipvalue", "name")
@@ -10,11 +10,13 @@ _KEYWORDS = ("clipnorm", "clipvalue", "name")
 
 @rewrites.handles(names.OPTIMIZER_V1)
 def rewrite(construction):
+    construction.refuse(uses.old_get_updates)
     if construction.to == "compat":
         module = "compat_v1.keras.optimizer_v1"
         construction.become(module, f"{module}.RMSprop")
         return
     construction.refuse(uses.legacy_only)
+    construction.refuse(sharing.shared)
     arguments = construction.arguments(_SIGNATURE, _KEYWORDS)
     old_keras.check_for_modern(construction, arguments)
     construction.accept_differences({"epsilon-placement", "sparse-gradients"})

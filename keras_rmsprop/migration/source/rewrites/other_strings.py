@@ -1,37 +1,66 @@
-"""The string "rmsprop" where an optimizer is named, other than in `compile`."""
+"""The string "rmsprop" where an optimizer is named and nothing else is known of it."""
+
+import re
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import rewrites, uses
+from keras_rmsprop.migration.source import rewrites, source_file
 from keras_rmsprop.migration.source.source_file import is_rmsprop
 
-
-@rewrites.handles(cst.SimpleString)
-def rewrite(string, file):
-    if is_rmsprop(string) and file.imports_keras and _names_an_optimizer(string, file):
-        file.leave(
-            string,
-            f"the string {string.value} may reach Keras as an optimizer from here",
-        )
+_ONLY_TEXT = re.compile(
+    r"compile|match|search|print|format|debug|info|warning|warn|error|log|join|replace|find|startswith"
+    r"|endswith|hasattr|\w*Error|\w*scope|set_title|title|label"
+)
+_OF_TF1 = re.compile(r"optimize_loss|DNN\w+|Linear(Classifier|Regressor)|\w*Estimator")
 
 
-def _names_an_optimizer(string, file):
+@rewrites.handles(cst.Module)
+def rewrite(module, file):
+    """Reports once for each meaning what no other rewrite has dealt with."""
+    if not file.imports_keras:
+        return
+    found = {}
+    for string in file.of_kind(cst.SimpleString):
+        if is_rmsprop(string) and not file.is_dealt_with(string):
+            meaning = _meaning(string, file)
+            if meaning:
+                found.setdefault(meaning, []).append(string)
+    for meaning, (first, *others) in found.items():
+        more = ", ".join(file.place(other) for other in others)
+        more = f"; so it may in {more}" if more else ""
+        file.leave(first, f"the string {first.value} {meaning}{more}")
+
+
+def _meaning(string, file):
+    """What a string may do where it stands, or None."""
     parent = file.parent(string)
     match parent:
-        case cst.Assign() | cst.AnnAssign():
-            return True
-        case cst.Param(name=cst.Name(value=name)):
-            return "optim" in name.lower() and parent.default is string
-        case cst.Arg(keyword=keyword):
+        case cst.Arg():
             call = file.parent(parent)
-            if not isinstance(call, cst.Call):
-                return False
-            if uses.optimizer_of_compile(call) is parent:
-                return False
-            if keyword is not None and keyword.value == "optimizer":
-                return True
-            return any(
-                name.endswith(("optimizers.get", "optimizers.deserialize"))
-                for name in file.qualified(call.func)
-            )
-    return False
+            name = isinstance(call, cst.Call) and source_file.dotted(call.func)
+            last = (name or "").split(".")[-1]
+            if _ONLY_TEXT.fullmatch(last) or (
+                parent.keyword is not None and parent.keyword.value == "name"
+            ):
+                return None
+            if _OF_TF1.fullmatch(last):
+                return (
+                    "means TF1's class: give an object in its place, "
+                    "`compat_v1.train.RMSPropOptimizer(...)`, to keep that"
+                )
+        case cst.DictElement(key=key) if key is string:
+            return None
+        case (
+            cst.Assign()
+            | cst.AnnAssign()
+            | cst.BaseElement()
+            | cst.DictElement()
+            | cst.Return()
+            | cst.Param()
+            | cst.IfExp()
+            | cst.BooleanOperation()
+        ):
+            pass
+        case _:
+            return None
+    return "may reach Keras as an optimizer from here"

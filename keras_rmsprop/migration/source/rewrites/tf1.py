@@ -1,6 +1,6 @@
 """`tf.train.RMSPropOptimizer` and `tf.compat.v1.train.RMSPropOptimizer`."""
 
-from keras_rmsprop.migration.source import names, rewrites, uses
+from keras_rmsprop.migration.source import names, rewrites, sharing, uses
 from keras_rmsprop.migration.source.source_file import Undecided
 
 _SIGNATURE = (
@@ -17,10 +17,12 @@ _SIGNATURE = (
 @rewrites.handles(names.TF1)
 def rewrite(construction):
     if construction.to == "compat":
+        construction.refuse(uses.compiled)
         # The signatures are the same, so the arguments need no look.
         construction.become("compat_v1.train", "compat_v1.train.RMSPropOptimizer")
         return
     construction.refuse(uses.tf1_only)
+    construction.refuse(sharing.shared)
     arguments = construction.arguments(_SIGNATURE)
     if "learning_rate" not in arguments:
         raise Undecided("`learning_rate` is missing")

@@ -4,11 +4,11 @@ import os
 import zipfile
 
 import h5py
-import tensorflow as tf
 
 from keras_rmsprop.migration.state import file_format, live
 from keras_rmsprop.migration.state.optimizer_state import OptimizerState
 from keras_rmsprop.migration.state.readers import (
+    checkpoint_paths,
     hdf5,
     keras_weights,
     live_optimizer,
@@ -94,7 +94,7 @@ def read_state(
 
     Example:
 
-    >>> import keras, keras_rmsprop
+    >>> import keras, keras_rmsprop, tensorflow as tf
     >>> weight = keras.Variable([1.0, 2.0], name="w")
     >>> optimizer = keras_rmsprop.RMSprop(0.1, rho=0.5)
     >>> optimizer.apply([tf.constant([2.0, 0.0])], [weight])
@@ -121,6 +121,12 @@ def read_state(
     return reader(source, **given)
 
 
+def about(source):
+    """Returns what a source is, in words, and the options that `read_state` takes."""
+    _, what, options = _READERS[_kind(source)[0]]
+    return what, options
+
+
 def _kind(source):
     """Returns the key into `_READERS` and the source as its reader takes it."""
     if not isinstance(source, (str, os.PathLike)):
@@ -131,7 +137,7 @@ def _kind(source):
             f"source={source!r} of type {type(source).__name__}"
         )
     path = os.fspath(source)
-    prefix = _checkpoint_prefix(path)
+    prefix = checkpoint_paths.find(path)
     if prefix is not None:
         return object_checkpoint.kind(prefix), prefix
     if os.path.isdir(path):
@@ -154,22 +160,3 @@ def _kind(source):
         "a .keras, .h5, .weights.h5 or .weights.json file, or a saved "
         "OptimizerState. It may be truncated."
     )
-
-
-def _checkpoint_prefix(path):
-    """Returns the prefix of the checkpoint that a path means, or None."""
-    if os.path.isdir(path):
-        latest = tf.train.get_checkpoint_state(path)
-        if latest is None:
-            # A SavedModel, the default of `model.save` from TensorFlow 2.0 to 2.12.
-            path = os.path.join(path, "variables", "variables")
-        elif os.path.exists(f"{latest.model_checkpoint_path}.index"):
-            path = latest.model_checkpoint_path
-        else:
-            # The directory was moved since.
-            name = os.path.basename(latest.model_checkpoint_path)
-            path = os.path.join(path, name)
-    for ending in (".index", ".meta", ".data-00000-of-00001"):
-        if path.endswith(ending) and os.path.exists(path):
-            path = path.removesuffix(ending)
-    return path if os.path.exists(f"{path}.index") else None

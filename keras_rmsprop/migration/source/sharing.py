@@ -1,0 +1,170 @@
+"""Whether one optimizer serves several models, which those of Keras 3 do not."""
+
+import re
+
+import libcst as cst
+
+from keras_rmsprop.migration.source import source_file, uses
+from keras_rmsprop.migration.source.following import Unread, follow
+
+_OF_A_MODEL = re.compile(r"\.(trainable_)?(variables|weights)$")
+_BUILDER = re.compile(r"build|make|create|compile|model|network|gan\b|critic|generator")
+_LOOPS = (cst.For, cst.While, cst.ListComp, cst.DictComp, cst.GeneratorExp, cst.SetComp)
+
+
+def shared(file, call):
+    """Returns why a Keras 3 optimizer, which serves one model, will not do, or None.
+
+    Args:
+      file: the `SourceFile`.
+      call: the constructor call.
+    """
+    found = []
+    for use in follow(file, call):
+        if isinstance(use, Unread):
+            continue
+        if isinstance(file.parent(use.node), (cst.BaseElement, cst.BaseDictElement)):
+            return _advice(f"is put into a collection in {file.place(use.node)}")
+        served = _served(file, use)
+        if served is None:
+            continue
+        if _is_repeated(file, call, use, served):
+            return _advice(f"serves several models in {file.place(use.site)}")
+        for other, model in found:
+            if model.differs(served) and not _exclude(file, other.site, use.site):
+                places = f"{file.place(other.site)} and {file.place(use.site)}"
+                return _advice(f"serves several models, in {places}")
+        found.append((use, served))
+    return None
+
+
+def _advice(what):
+    return (
+        f"the optimizer {what}, and one of Keras 3 serves a single model: construct "
+        "one for each, or keep it by `--to compat`"
+    )
+
+
+class _Served:
+    """What an optimizer is applied to.
+
+    Args:
+      text: the model, or the variables, as the code writes them.
+      root: the first name of that, or what stands in its place.
+      is_applied: whether the optimizer is told the variables at every step. Otherwise
+        it gets its model for good, so that two such uses are two models.
+    """
+
+    def __init__(self, text, root, is_applied=False):
+        self.text = text
+        self.root = root
+        self.is_applied = is_applied
+
+    def differs(self, other):
+        both_compiled = not (self.is_applied or other.is_applied)
+        return both_compiled or self.text != other.text
+
+
+def _served(file, use):
+    """Returns a `_Served`, or None for a use that trains nothing."""
+    parent = file.parent(use.node)
+    call = file.parent(parent)
+    if not isinstance(call, cst.Call):
+        return None
+    if isinstance(parent, cst.Attribute):
+        if parent.attr.value != "apply_gradients" or not call.args:
+            return None
+        variables = call.args[0].value
+        match variables:
+            case cst.Call(func=cst.Name(value="zip"), args=[_, argument]):
+                variables = argument.value
+        root = source_file.root(variables)
+        text = _OF_A_MODEL.sub("", file.code(variables))
+        if use.site is not use.node:
+            given = _given(file, use.site, root)
+            text = text.replace(file.code(root), given, 1) if given else text
+        return _Served(text, root, is_applied=True)
+    if uses.is_compiled(file, use.node):
+        return _Served(file.code(call.func.value), source_file.root(call.func.value))
+    name = source_file.dotted(call.func)
+    if name and _BUILDER.search(name.split(".")[-1].lower()):
+        return _Served(file.code(call), call)
+    return None
+
+
+def _given(file, site, name):
+    """The code of what a call gives for the parameter of its function, or None."""
+    call = file.parent(file.parent(site))
+    [function] = file.definitions(call.func, cst.FunctionDef)
+    for index, parameter in enumerate(function.params.params):
+        if parameter.name.value == file.code(name):
+            for place, argument in enumerate(call.args):
+                keyword = argument.keyword and argument.keyword.value
+                if keyword == parameter.name.value or (not keyword and place == index):
+                    return file.code(argument.value)
+    return None
+
+
+def _is_repeated(file, call, use, served):
+    """Whether a use takes place several times, with several models, for one object."""
+    around = set(file.ancestors(call))
+    for node in file.ancestors(use.site):
+        if node in around:
+            return False
+        if isinstance(node, _LOOPS) and _is_bound_in(
+            file, served.root, node, only_by_loop=served.is_applied
+        ):
+            return True
+        if (
+            isinstance(node, cst.FunctionDef)
+            and use.site is use.node
+            and not served.is_applied
+            and _is_bound_in(file, served.root, node)
+            and _is_called_repeatedly(file, node)
+        ):
+            return True
+    return False
+
+
+def _is_bound_in(file, name, node, only_by_loop=False):
+    """Whether something gets its value inside a loop or function, so at every turn."""
+    if not isinstance(name, cst.Name):
+        return not only_by_loop
+    if name.value == "self":
+        return False
+    for bound in file.bindings_of(name):
+        above = [bound, *file.ancestors(bound)]
+        if node in above and (
+            not only_by_loop or getattr(node, "target", None) in above
+        ):
+            return True
+    return False
+
+
+def _is_called_repeatedly(file, function):
+    if file.is_method(function):
+        loads = [
+            node
+            for node in file.of_kind(cst.Attribute)
+            if node.attr.value == function.name.value and file.is_load(node)
+        ]
+    else:
+        loads = file.loads_of(function.name)
+    if len(loads) > 1:
+        return True
+    return any(
+        not isinstance(file.parent(load), cst.Call)
+        or file.parent(load).func is not load
+        or any(isinstance(node, _LOOPS) for node in file.ancestors(load))
+        for load in loads
+    )
+
+
+def _exclude(file, one, other):
+    """Whether two places stand in branches of which only one is taken."""
+    above = {node: child for child, node in file.steps_up(one)}
+    for child, node in file.steps_up(other):
+        if node in above:
+            is_branching = isinstance(node, (cst.If, cst.IfExp, cst.Try))
+            return is_branching and child is not above[node]
+    return False
