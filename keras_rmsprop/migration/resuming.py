@@ -89,7 +89,8 @@ def resume(
         overrides["learning_rate"] = learning_rate
     path = os.fspath(path)
     hints = {
-        "variables": getattr(model, "trainable_variables", None),
+        # A file of Keras 3 has names and values for a model only.
+        "variables": model if hasattr(model, "trainable_variables") else None,
         "optimizer_name": optimizer_name,
         "centered": overrides.get("centered"),
         "global_step": global_step,
@@ -113,6 +114,11 @@ def resume(
         allow=[*allow, *(name for name in told if name in contradictions.ALLOWED)],
     )
     not_carried = dict(found.not_carried)
+    if state.loss_scale:
+        not_carried["loss scale"] = (
+            "the optimizer does not scale the loss; apply the state to a "
+            "keras.optimizers.LossScaleOptimizer around it instead"
+        )
     for name in unused if restore_values else ():
         not_carried[name] = "no variable of the model goes with it"
     not_carried.update(dict.fromkeys(state.not_read, "it was not read"))

@@ -1,4 +1,4 @@
-"""Checkpoints of Keras 2 models are restored into `legacy.Optimizer`, or say why not."""
+"""Checkpoints of Keras 2 models are restored into `legacy.Optimizer`, or refused."""
 
 import copy
 

@@ -37,24 +37,27 @@ def main(args):
     from keras_rmsprop.migration.state import readers
 
     try:
-        what, _ = readers.about(args.source)
+        what, options = readers.about(args.source)
         print(f"{args.source!r} is {what}.\n")
         state = reading.read(args)
     except (OSError, ValueError) as error:
         explain("inspect", error)
         return 1
     from keras_rmsprop.migration import translation
+    from keras_rmsprop.migration.state.readers.model_values import UNNAMED
 
     asked = translation.needed(state, "keras_rmsprop.RMSprop")
     # What is asked for may be anything, to see what becomes of the rest.
     known = {name: 0.5 if usual is ... else usual for name, usual in asked.items()}
     found = translation.arguments(state, "keras_rmsprop.RMSprop", **known)
     lost = {**dict.fromkeys(state.not_read, "it was not read"), **found.not_carried}
+    # A model names what such a file only numbers, and so its values are read, too.
+    has_values = lost.pop(UNNAMED, "") and "variables" in options or _has_values(state)
     print(state)
-    _print_list("It does not hold", _lacking(state, asked))
+    _print_list("It does not hold", _lacking(state, asked, has_values))
     _print_list("It does not carry over", [f"{n}: {why}" for n, why in lost.items()])
     print("\nTo go on in Keras 3, with a built `model` that has these variables:\n")
-    print(textwrap.indent(_recipe(args, state, found, asked), "    "))
+    print(textwrap.indent(_recipe(args, state, found, asked, has_values), "    "))
     print("\nThat makes, and fills,\n")
     print(textwrap.indent(_made(found, asked), "    "))
     print(
@@ -71,7 +74,7 @@ def _print_list(head, texts):
         print(textwrap.fill(text, 88, initial_indent="- ", subsequent_indent="  "))
 
 
-def _lacking(state, asked):
+def _lacking(state, asked, has_values):
     """Returns what a file does not hold, and what supplies it, in words."""
     lacking = []
     if state.iterations is None:
@@ -84,25 +87,25 @@ def _lacking(state, asked):
             f"{', '.join(asked)}: fill in the `...` below with what the source was "
             "trained with"
         )
-    if not _has_values(state):
+    if not has_values:
         lacking.append(
             "the values of the variables: load them into the model first, as with "
             "model.load_weights"
         )
     if state.is_positional:
         lacking.append(
-            "names of the variables: they are paired by position, in the order of "
-            "model.trainable_variables"
+            "names of the variables: the model gives them, and they are paired by "
+            "position, in the order of model.trainable_variables"
         )
     return lacking
 
 
-def _recipe(args, state, found, asked):
+def _recipe(args, state, found, asked, has_values):
     """Returns the lines of Python that go on from a state."""
     given = {name: repr(value) for name, value in reading.hints(args).items()}
     if args.iterations is not None or state.iterations is None:
         given["iterations"] = "..." if args.iterations is None else args.iterations
-    if not _has_values(state):
+    if not has_values:
         given["restore_values"] = "False"
     for name in (*asked, *found.not_carried):
         if name in asked or name == "learning_rate":

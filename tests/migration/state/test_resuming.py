@@ -259,3 +259,37 @@ def test_what_cannot_be_inspected_is_said_in_a_line(content, tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.err.startswith("keras-rmsprop inspect: ")
     assert captured.err.count("\n") == 1 and not captured.out
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.weights.h5"])
+def test_what_inspect_prints_of_a_file_without_names_goes_on(name, tmp_path, capsys):
+    old = model_of("first", "second")
+    old.compile(keras_rmsprop.RMSprop(0.01, momentum=0.9), "mse")
+    old.fit(np.ones((4, 3)), np.ones((4, 4)), verbose=0)
+    (old.save_weights if "weights" in name else old.save)(tmp_path / name)
+    hint = ["--no-centered"] if "weights" in name else []
+    assert run(tmp_path / name, *hint) == 0
+    printed = capsys.readouterr().out
+    code = recipe(printed)
+    assert "- the values" not in printed and "restore_values" not in code
+    told = {"rho": 0.9, "momentum": 0.9, "epsilon": 1e-7, "update_rule": "'keras'"}
+    for argument, value in {**told, "sparse_updates": "'lazy'"}.items():
+        code = code.replace(f"{argument}=...", f"{argument}={value}")
+    # What is left is of arguments that nothing was given for.
+    code = code.replace("=...", "=None")
+    names = {"model": model_of("first", "second")}
+    exec(code, names)
+    for ours, theirs in zip(names["model"].weights, old.weights):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(names["optimizer"].variables, old.optimizer.variables):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_loss_scale_that_is_left_behind_is_named(tmp_path):
+    old = model_of("first", "second")
+    inner = keras_rmsprop.RMSprop(0.01)
+    old.compile(keras.optimizers.LossScaleOptimizer(inner), "mse")
+    old.fit(np.ones((4, 3)), np.ones((4, 4)), verbose=0)
+    old.save(tmp_path / "m.keras")
+    _, not_carried = migration.resume(tmp_path / "m.keras", model_of())
+    assert "LossScaleOptimizer" in not_carried["loss scale"]

@@ -9,6 +9,9 @@ import re
 
 from keras_rmsprop.migration.state.live import name_of
 
+# What `OptimizerState.not_read` says where no model was given.
+UNNAMED = "the values of the variables, which only a model can name"
+
 
 def read(weights, model):
     """Returns the values of the model's variables, as far as the model tells.
@@ -27,8 +30,7 @@ def read(weights, model):
         if path.partition("/")[0] not in ("optimizer", "metrics") and group
     }
     if model is None:
-        unread = ("the values of the variables, which only a model can name",)
-        return {}, {}, unread if of_model else ()
+        return {}, {}, (UNNAMED,) if of_model else ()
     trainable = {id(variable) for variable in model.trainable_variables}
     values, others, not_read = {}, {}, []
     for path, group in of_model.items():
