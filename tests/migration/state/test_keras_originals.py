@@ -222,6 +222,29 @@ def test_a_checkpoint_of_an_optimizer_alone_goes_on():
         np.testing.assert_allclose(value, after[name], rtol=1e-6, atol=1e-6)
 
 
+CONFIGURED = [
+    file
+    for file in FILES
+    if file.endswith(("saved_model", ".keras", "model.h5"))
+    and not {"custom", "scaled"} & set(file.split("/"))
+]
+
+
+@pytest.mark.parametrize("file", CONFIGURED)
+def test_one_call_goes_on_from_a_file_that_holds_all(file):
+    model = keras_originals.model()
+    optimizer, _ = migration.resume(keras_originals.path(file), model)
+    keras_originals.train_on(optimizer, model.trainable_variables)
+    expected = keras_originals.expected(file.rpartition("/")[0])
+    found = keras_originals.values(model.trainable_variables)
+    after = keras_originals.part(expected, "after")
+    if file.startswith("tf2"):
+        runs.assert_same_bits(found, after)
+    else:
+        for name, value in found.items():
+            np.testing.assert_allclose(value, after[name], rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "file, message",
     [
