@@ -6,7 +6,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_rmsprop.migration.state import contradictions, live, matching
+from keras_rmsprop.migration.state import contradictions, holders, live, matching
 
 # Of each kind of problem so many are printed, and so much of each.
 _MOST = 4
@@ -30,7 +30,7 @@ def apply(
         A list of the names in `state.others` that no variable took.
     """
     allowed = contradictions.checked(allow)
-    target = live.adapter(optimizer, session)
+    target = holders.adapter(optimizer, session)
     trained, untrained = _variables(variables)
     if not restore_values:
         untrained = []
@@ -48,6 +48,7 @@ def apply(
         *contradictions.find(state, target, slots, allowed),
         *_array_problems(moves, restore_values, allowed),
         *_counter_problems(state, counters, global_step),
+        *target.loss_scale_problems(state.loss_scale),
         *_building_problems(target, trained),
         *_session_problems([*trained, *untrained, *counters], session),
     ]
@@ -56,6 +57,7 @@ def apply(
 
     target.build(trained)
     pairs = [(c, np.asarray(state.iterations, live.dtype_of(c))) for c in counters]
+    pairs += target.loss_scale_pairs(state.loss_scale)
     for move in moves:
         if restore_values:
             pairs.append((move.variable, move.value))
@@ -63,7 +65,7 @@ def apply(
             continue
         for slot, variable in target.slots(move.variable).items():
             # What the source lacks and the checks let pass is an unread momentum.
-            missing = np.zeros_like(move.slots["rms"])
+            missing = np.zeros_like(next(iter(move.slots.values())))
             pairs.append((variable, move.slots.get(slot, missing)))
     target.write(pairs)
     return matches.unused

@@ -77,6 +77,8 @@ def save(state, path):
             {"name": name, "value": entry(value)}
             for name, value in state.others.items()
         ]
+    if state.loss_scale:
+        header["loss_scale"] = state.loss_scale
     if state.not_read:
         header["not_read"] = list(state.not_read)
     text = json.dumps(header, indent=1)
@@ -143,6 +145,7 @@ def load(path, state_type, variable_type):
         hyperparameters=header["hyperparameters"],
         origin=header["origin"],
         others=others,
+        loss_scale=header.get("loss_scale", {}),
         not_read=tuple(header.get("not_read", ())),
     )
 
@@ -170,6 +173,7 @@ def _header(archive):
     _checked(header, "update_rule", (str, type(None)))
     _checked(header, "hyperparameters", dict)
     _checked(header, "origin", str)
+    _checked({"loss_scale": {}, **header}, "loss_scale", dict)
     not_read = _checked({"not_read": [], **header}, "not_read", list)
     if not all(isinstance(text, str) for text in not_read):
         raise ValueError("its header has no valid 'not_read'")
@@ -180,8 +184,8 @@ def _variable(name, entry, arrays, variable_type):
     slots = {
         slot: arrays.read(each) for slot, each in _checked(entry, "slots", dict).items()
     }
-    if "rms" not in slots:
-        raise ValueError(f"the variable {name!r} has no 'rms'")
+    if not slots:
+        raise ValueError(f"the variable {name!r} has no slots")
     value = None
     if _checked(entry, "value", (dict, type(None))) is not None:
         value = arrays.read(entry["value"])

@@ -140,6 +140,18 @@ class _Adapter:
         value = self.hyperparameters().get("momentum")
         return value if isinstance(value, (int, float)) else None
 
+    def loss_scale(self):
+        """Returns `OptimizerState.loss_scale`: nothing scales the loss here."""
+        return {}
+
+    def loss_scale_problems(self, loss_scale):
+        """Returns what is wrong with the loss scale of a state, in words."""
+        return []
+
+    def loss_scale_pairs(self, loss_scale):
+        """Returns what `write` takes to set the loss scale, as pairs."""
+        return []
+
     def read(self, variables):
         """Returns the values of variables as a list of arrays."""
         natives = [native(variable) for variable in variables]
@@ -329,7 +341,8 @@ class LegacyAdapter(_Adapter):
         prefix = f"{self.optimizer._name}/"
         rows = []
         for slots in self.optimizer._slots.values():
-            name = name_of(slots["rms"]).removesuffix("/rms").removeprefix(prefix)
+            slot, held = next(iter(slots.items()))
+            name = name_of(held).removesuffix(f"/{slot}").removeprefix(prefix)
             rows.append((name, slots))
         return rows
 

@@ -18,7 +18,8 @@ class VariableState:
     Attributes:
         slots: Dictionary of arrays of the variable's shape. `"rms"`: mean of squared
             gradients; `"mg"`: mean of gradients (centered only); `"momentum"`; and
-            from Keras 3 `"average"` (`use_ema`) and `"gradient_accumulator"`.
+            from Keras `"average"` (`use_ema`) and `"gradient_accumulator"`. An
+            OptimizerV2 of another class has slots of other names.
         value: The variable's own value as an array, or None where the source holds
             none.
     """
@@ -51,13 +52,17 @@ class OptimizerState:
         kind: `"tf1"`, `"legacy"`, `"keras2"` or `"keras"`: the generation of the
             source's API.
         update_rule: Name of the `UpdateRule` the source trained with, or None where
-            a Keras file does not tell.
+            a Keras file does not tell, and for an OptimizerV2 that is no RMSProp.
         hyperparameters: Dictionary of those that the source holds as numbers, by
             the argument names of its API.
         origin: Where it was read from, for messages.
         others: Dictionary of arrays by name: the model's variables that the source
             holds and the optimizer keeps nothing of, such as the moving statistics of
             a batch normalization.
+        loss_scale: Dictionary of what a `LossScaleOptimizer` around the optimizer
+            held, empty if there was none: `"dynamic_scale"`, the factor;
+            `"step_counter"`, the number of steps since it last changed; and its
+            arguments `"initial_scale"` and `"dynamic_growth_steps"`.
         not_read: Tuple of texts: what else the source holds and this state does not.
 
     Example:
@@ -80,6 +85,7 @@ class OptimizerState:
     hyperparameters: dict = dataclasses.field(default_factory=dict)
     origin: str = ""
     others: dict = dataclasses.field(default_factory=dict)
+    loss_scale: dict = dataclasses.field(default_factory=dict)
     not_read: tuple = ()
 
     @property
@@ -252,6 +258,9 @@ class OptimizerState:
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths))
             lines.append("  " + "  ".join(cells).rstrip())
+        if self.loss_scale:
+            held = ", ".join(f"{k}={v!r}" for k, v in self.loss_scale.items())
+            lines.append(f"  loss scale: {held}")
         if self.others:
             lines.append(f"  without slots: {naming.listed(self.others, 8)}")
         lines += [f"  not read: {text}" for text in self.not_read]

@@ -14,6 +14,7 @@ from keras_rmsprop.migration.state.readers import (
     live_optimizer,
     object_checkpoint,
     saver_checkpoint,
+    weights_file,
 )
 
 # Reader of each kind of source, what that is called, and the options it takes.
@@ -34,6 +35,11 @@ _READERS = {
     "weights": (
         keras_weights.read_weights,
         "a Keras 3 .weights.h5 file",
+        ("variables", "centered"),
+    ),
+    "divided": (
+        keras_weights.read_divided_weights,
+        "a Keras 3 .weights.json file",
         ("variables", "centered"),
     ),
     "keras": (keras_weights.read_archive, "a .keras file", ("variables",)),
@@ -58,18 +64,20 @@ def read_state(
               `tf_keras` or Keras 3 optimizers): its prefix, one of its files, or
               its directory, for the latest in there;
             - an `.h5` file of `tf_keras` or Keras with optimizer weights;
-            - a Keras 3 `.keras` or `.weights.h5` file;
+            - a Keras 3 `.keras`, `.weights.h5` or `.weights.json` file;
             - a file that `OptimizerState.save` wrote;
             - an RMSProp optimizer, ours or shipped.
-        variables: List of the variables. For a Keras 3 file: the model's
-            `trainable_variables`, which give the names that the file lacks. For an
-            optimizer: those to read, with their values; `tf_keras` and eager TF1
-            optimizers only know the names otherwise. Defaults to None.
+        variables: List of the variables. For a Keras 3 file: the model, which gives
+            the names that the file lacks and so the values of its variables, or its
+            `trainable_variables`, which give the names alone. For an optimizer: those
+            to read, with their values; `tf_keras` and eager TF1 optimizers only know
+            the names otherwise. Defaults to None.
         session: Session that holds the variables of a TF1 graph. Defaults to None.
         optimizer_name: Which optimizer of a checkpoint to read, if there are more:
             the `name` of a TF1 optimizer (or the name scope of its operations,
             where several share a name), or the path of an attribute in a
-            `tf.train.Checkpoint`. Defaults to None.
+            `tf.train.Checkpoint`, where it may also be an OptimizerV2 of another
+            class. Defaults to None.
         centered: Whether the optimizer is centered, where a file does not tell.
             Defaults to None.
         global_step: Name of the variable of a checkpoint that counts TF1's steps.
@@ -145,8 +153,10 @@ def _kind(source):
         return ("state" if is_state else "keras"), path
     if h5py.is_hdf5(path):
         return ("hdf5" if hdf5.has_optimizer_weights(path) else "weights"), path
+    if weights_file.is_index(path):
+        return "divided", path
     raise ValueError(
         f"{path!r} is none of the files that hold optimizer state: a checkpoint, "
-        "a .keras, .h5 or .weights.h5 file, or a saved OptimizerState. It may be "
-        "truncated."
+        "a .keras, .h5, .weights.h5 or .weights.json file, or a saved "
+        "OptimizerState. It may be truncated."
     )
