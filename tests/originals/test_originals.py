@@ -13,9 +13,6 @@ from recordings import FACES
 
 from keras_rmsprop import legacy
 
-# A schedule's last multiplication meets the gradient's in the graph, where TensorFlow
-# changes their order; what shipped put a variable between them.
-FALLING_KERAS2 = {"keras2 float32 falling rate in a function": 16}
 # How far ours may be from what was recorded, variables and slots, in units in the
 # last place: as measured, and 0 where nothing stands. Before 2.9 TensorFlow took roots
 # of float32 and sums otherwise; `docs/migrating.md` has this as a table.
@@ -82,9 +79,6 @@ ULP = {
         "keras2 float32 norm": 768,
         "keras2 float32 falling rate": 16,
     },
-    (2, 13, 1): FALLING_KERAS2,
-    (2, 15, 1): FALLING_KERAS2,
-    (2, 21, 0): FALLING_KERAS2,
 }
 # What does not run, by version: that of the class, or what it was asked for.
 REFUSED = {

@@ -15,9 +15,11 @@ from keras_rmsprop.migration.comparison import explaining, workloads
 from keras_rmsprop.migration.comparison.differences import TOLERANCES
 from keras_rmsprop.migration.comparison.training import Objective, as_numpy
 from keras_rmsprop.migration.recording import Slices
-from keras_rmsprop.migration.state import application
+from keras_rmsprop.migration.state import matching
 from keras_rmsprop.migration.state.optimizer_state import OptimizerState, VariableState
 
+# Of what cannot be matched, so much is printed.
+_MOST = 6
 # From how many elements on the spread of start values tells of an initializer.
 _SAMPLE = 50
 
@@ -126,44 +128,41 @@ def check(recording, model, data, name_map, steps, rtol=None, atol=None):
 
 
 def _matched(recording, model, objective, name_map):
-    """Returns the position in the recording of each variable, trainable and other."""
+    """Returns the position in the recording of each variable, trained and other."""
     held = {
         name: VariableState({"rms": value}, value)
         for name, value in zip(recording.names, recording.start)
     }
-    others = {
-        name: VariableState({"rms": value}, value)
-        for name, value in recording.others.items()
-    }
-    trainable = model.trainable_variables
-    name_map = dict(name_map or {})
-    rest = [v for v in objective.others if v.path in name_map or _is_statistic(v)]
-    paths = {variable.path for variable in trainable}
-    names, problems = _match(held, trainable, name_map, paths)
-    if problems:
+    trained = model.trainable_variables
+    untrained = list(
+        filter(_is_statistic, objective.others if recording.others else ())
+    )
+    found = matching.match(
+        *([(v.path, tuple(v.shape)) for v in each] for each in (trained, untrained)),
+        OptimizerState(held, others=recording.others),
+        name_map,
+        "[v.path for v in model.trainable_variables]",
+    )
+    if found.problems:
+        problems = [*found.problems[:_MOST], *_transposed(recording, trained)]
+        if len(found.problems) > _MOST:
+            problems.append(f"and {len(found.problems) - _MOST} more of this kind")
         raise ValueError(
             f"The variables of {str(recording.path)!r} and of the model "
             f"{model.name!r} cannot be matched; `name_map` decides.\n"
             + "\n".join(f"- {problem}" for problem in problems)
-            + "\n".join(_transposed(recording, trainable))
+            + f"\n{found.advice}"
         )
-    places = [list(recording.names).index(name) for name in names]
-    if not others:
-        return places, {}
-    paths = {variable.path for variable in rest}
-    found, problems = _match(others, rest, name_map, paths)
-    if problems:
-        return places, {}
-    numbers = {id(v): i for i, v in enumerate(objective.others)}
-    order = list(recording.others)
-    return places, {
-        numbers[id(variable)]: order.index(name) for variable, name in zip(rest, found)
-    }
-
-
-def _match(held, variables, name_map, paths):
-    chosen = {path: name for path, name in name_map.items() if path in paths}
-    return application.match(OptimizerState(held), variables, chosen)
+    names, others = list(recording.names), list(recording.others)
+    numbers = {id(variable): i for i, variable in enumerate(objective.others)}
+    return (
+        [names.index(found.names[i]) for i in range(len(trained))],
+        {
+            numbers[id(variable)]: others.index(found.names[i])
+            for i, variable in enumerate(untrained, len(trained))
+            if i in found.names
+        },
+    )
 
 
 def _is_statistic(variable):
@@ -182,7 +181,7 @@ def _transposed(recording, variables):
         turned = shape[::-1]
         if shape != turned and shape not in shapes and turned in set(shapes) - given:
             yield (
-                f"\n- {variable.path!r} of shape {shape} may be {shapes[turned]!r} of "
+                f"{variable.path!r} of shape {shape} may be {shapes[turned]!r} of "
                 f"shape {turned} transposed"
             )
 
