@@ -973,8 +973,9 @@ class Optimizer(keras.optimizers.Optimizer):
     def _checkpoint_adapter(self, path):
         """Notes that a checkpoint is being restored into this optimizer.
 
-        TensorFlow asks each object here how it wants to be restored, since 2.17. It
-        restores a slot only if it finds the variable the slot belongs to.
+        TensorFlow asks each object here how it wants to be restored (2.16 did not,
+        2.19, the oldest supported, does). It restores a slot only if it finds the
+        variable the slot belongs to.
         """
         self._slots_restored = set()
         self._restored_from = None if SlotsInCheckpoint(path).is_of_start else path

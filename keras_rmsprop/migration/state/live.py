@@ -221,11 +221,14 @@ class KerasAdapter(_Adapter):
         if id(variable) not in self._indices:
             return {}
         index = self._indices[id(variable)]
+        return {slot: each[index] for slot, each in self._held().items()}
+
+    def _held(self):
         held = {
             slot: getattr(self.optimizer, attribute, None)
             for slot, attribute in self.lists.items()
         }
-        return {slot: each[index] for slot, each in held.items() if each}
+        return {slot: each for slot, each in held.items() if each}
 
     def wanted_slots(self):
         optimizer = self.optimizer
@@ -234,7 +237,9 @@ class KerasAdapter(_Adapter):
             "mg": optimizer.centered,
             "momentum": self.rule.has_momentum_slot(optimizer.momentum),
             "average": optimizer.use_ema,
-            "gradient_accumulator": optimizer.gradient_accumulation_steps,
+            "gradient_accumulator": getattr(
+                optimizer, "gradient_accumulation_steps", None
+            ),
         }
         return [slot for slot, is_wanted in wanted.items() if is_wanted]
 
@@ -245,20 +250,15 @@ class KerasAdapter(_Adapter):
         return self.optimizer._learning_rate
 
 
-class Keras2Adapter(_Adapter):
-    """`tf_keras.optimizers.RMSprop`: `tf.keras` of TensorFlow 2.11 to 2.15."""
+class Keras2Adapter(KerasAdapter):
+    """`tf_keras.optimizers.RMSprop`: `tf.keras` of TensorFlow 2.11 to 2.15.
+
+    Keras 3 has kept its lists of slots. It knows no variables: only `_index_dict`
+    leads from one to its place, since TensorFlow 2.9.
+    """
 
     kind = "keras2"
     rule = KERAS2
-    # Keras 3 has kept these lists, and it knows the variables beside them. Here only
-    # `_index_dict` leads from a variable to its place, since TensorFlow 2.9.
-    lists = types.MappingProxyType(
-        {
-            slot: attribute
-            for slot, attribute in KerasAdapter.lists.items()
-            if slot != "gradient_accumulator"
-        }
-    )
 
     @staticmethod
     def classes():
@@ -272,13 +272,6 @@ class Keras2Adapter(_Adapter):
 
     def known_variables(self):
         return None
-
-    def _held(self):
-        held = {
-            slot: getattr(self.optimizer, attribute, None)
-            for slot, attribute in self.lists.items()
-        }
-        return {slot: each for slot, each in held.items() if each}
 
     def _anonymous_rows(self):
         held = self._held()
@@ -295,23 +288,10 @@ class Keras2Adapter(_Adapter):
             return {}
         return {slot: each[index] for slot, each in self._held().items()}
 
-    def wanted_slots(self):
-        optimizer = self.optimizer
-        wanted = {
-            "rms": True,
-            "mg": optimizer.centered,
-            "momentum": self.rule.has_momentum_slot(optimizer.momentum),
-            "average": optimizer.use_ema,
-        }
-        return [slot for slot, is_wanted in wanted.items() if is_wanted]
-
     def build(self, variables):
         # As apply_gradients does, which names the slots so.
         with tf.name_scope(self.optimizer.name), tf.init_scope():
             self.optimizer.build([native(variable) for variable in variables])
-
-    def rate(self):
-        return self.optimizer._learning_rate
 
 
 class LegacyAdapter(_Adapter):
