@@ -10,6 +10,7 @@ import io
 import re
 import warnings
 
+from keras_rmsprop.migration.source import relevance
 from keras_rmsprop.migration.source.mentions import mentions
 
 _MAGIC = re.compile(r"\s*(?:[%!?]|[\w.*]+\?{1,2}\s*$|[\w., ()\[\]]+=\s*[%!])")
@@ -38,7 +39,8 @@ class Program:
 
     Attributes:
       code: what can be parsed, as far as there is a way.
-      unread: the lines of `code` behind which a mention of RMSProp is hidden.
+      unread: the lines behind which a mention of RMSProp is hidden from all, as
+        lines of the text or of the joined texts.
     """
 
     def __init__(self, texts, numbers=None):
@@ -56,14 +58,43 @@ class Program:
                 self.code, self.unread, self._hidden = text, [], []
         else:
             self.code = self._joined(texts)
+        self.no_python = "\n".join(self._hidden)
+        self._all, self._count = self.code, len(self._hidden)
+        self._lines, self._relevance = None, None
+        tree = parsed(self.code) if mentions(self.code) else None
+        if tree is not None:
+            self._relevance = relevance.Relevance(tree)
+            self._hide_irrelevant()
 
-    @property
-    def hidden(self):
-        """The text of all hidden lines."""
-        return "\n".join(self._hidden)
+    def needs(self, bound, read):
+        """Brings back what is hidden and has to do with some names.
+
+        Args:
+          bound: names of which it matters what binds them.
+          read: names, attributes with a dot and strings with a quote before them, of
+            which every occurrence matters.
+
+        Returns:
+          Whether anything was hidden that matters. `code` is another one then.
+        """
+        if self._relevance is None or not self._relevance.need(bound, read):
+            return False
+        self._hide_irrelevant()
+        return True
 
     def place(self, line):
-        """Returns the number of the cell, 0 for a file, and the line in it."""
+        """Returns where a line of `code` is in the text.
+
+        Args:
+          line: the line, from 1, or 0 for no line in particular.
+
+        Returns:
+          The number of the cell, 0 for a file, and the line in it.
+        """
+        return self.place_in_text(self._lines[line] if self._lines else line)
+
+    def place_in_text(self, line):
+        """Does what `place` does for a line of `unread`."""
         if self._numbers is None or not line:
             return 0, line
         index = bisect.bisect_right(self._starts, line) - 1
@@ -81,6 +112,28 @@ class Program:
         if first or numbers != self._numbers:
             raise AssertionError("the bounds of cells moved")
         return [self.restored(piece.removesuffix("\n")) for piece in pieces[1::2]]
+
+    def _hide_irrelevant(self):
+        """Hides what has no more to do with an optimizer, as one line each."""
+        del self._hidden[self._count :]
+        lines, kept, at = lines_of(self._all), [], 0
+        self._lines = [0]
+        for first, last in self._relevance.others():
+            kept += lines[at : first - 1]
+            self._lines += range(at + 1, first + 1)
+            kept.append(self._hidden_as_one("".join(lines[first - 1 : last])))
+            at = last
+        kept += lines[at:]
+        self._lines += range(at + 1, len(lines) + 2)
+        self.code = "".join(kept)
+
+    def _hidden_as_one(self, text):
+        content = text.rstrip("\r\n")
+        indent = content[: len(content) - len(content.lstrip(" \t"))]
+        # There may be hidden lines in it.
+        self._hidden.append(self.restored(content))
+        mark = f"pass  # {self._label} {len(self._hidden) - 1}"
+        return indent + mark + text[len(content) :]
 
     def _joined(self, texts):
         code, line = "", 1
@@ -135,13 +188,17 @@ class Program:
 
 def parses(code):
     """Whether a text is Python 3."""
+    return parsed(code) is not None
+
+
+def parsed(code):
+    """Returns the `ast.Module` of a text, or None where it is no Python 3."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ast.parse(code)
+            return ast.parse(code)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return False
-    return True
+        return None
 
 
 def lines_of(text):

@@ -101,6 +101,7 @@ class Construction:
             era = _ASSUMED[assume]
         if era == names.NEW_KERAS:
             if assume in ("keras2", "keras3"):
+                self._assume(f"it is {options.ASSUMPTIONS[assume]}", why)
                 return _ASSUMED[assume]
             self._assume(
                 "it is Keras 3's class; `--assume keras2` takes it for that of "

@@ -102,7 +102,7 @@ def _of_node(node, file):
             for qualified in file.qualified(node):
                 if qualified in _QUALIFIED:
                     yield file.code(node), _QUALIFIED[qualified]
-        case cst.SimpleString() if source_file.literal(node) == "KERAS_BACKEND":
+        case cst.SimpleString() if source_file.is_string(node, "KERAS_BACKEND"):
             text = file.code(file.statement(node))
             for backend, assumption in _BACKENDS.items():
                 if re.search(rf"[\"']{backend}[\"']", text):
@@ -110,6 +110,10 @@ def _of_node(node, file):
 
 
 _LAST_NAMES = frozenset(name.rpartition(".")[2] for name in _QUALIFIED)
+# What evidence may begin with, an attribute with a dot before it.
+IDENTIFIERS = frozenset(
+    f"{dot}{name}" for name in (*_NAMES, *_LAST_NAMES) for dot in ("", ".")
+)
 
 
 def _of_modules(imported):

@@ -59,6 +59,12 @@ class Finding:
         return f"{self.place(path)}: {self.kind}: {self.message}"
 
 
+def at_place(place, kind, message):
+    """Returns a `Finding` at a pair of a cell, or 0, and a line."""
+    cell, line = place
+    return Finding(line, kind, message, cell)
+
+
 @dataclasses.dataclass(frozen=True, order=True)
 class Rewrite:
     """One construction of an optimizer that is another one now.

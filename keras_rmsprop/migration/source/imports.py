@@ -225,7 +225,7 @@ def _is_freed(file, node, alias):
     if imported not in names.OPTIMIZER_MODULES and not names.era_of(imported):
         return False
     bound = alias.asname.name if alias.asname else alias.name
-    if bound.value in file.strings:  # It may be in `__all__`.
+    if file.is_quoted(bound.value):  # It may be in `__all__`.
         return False
     reads = file.loads_of(bound)
     return bool(reads) and all(

@@ -143,6 +143,7 @@ def _is_bound_in(file, name, node, only_by_loop=False):
 
 def _is_called_repeatedly(file, function):
     if file.is_method(function):
+        file.asked_read.add(f".{function.name.value}")
         loads = [
             node
             for node in file.of_kind(cst.Attribute)

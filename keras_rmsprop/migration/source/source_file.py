@@ -28,6 +28,9 @@ class SourceFile:
       findings: a set of `Finding`.
       rewritten: a set of `Rewrite`.
       callees: the expressions that name a class in calls to be rewritten.
+      asked_bound: the names of which it was asked what binds them.
+      asked_read: the names, attributes with a dot and strings with a quote before
+        them, of which it was asked where they occur.
       needed_imports: the modules that the rewritten code must import, each with the
         lines after which it will be, None for the top of the file.
     """
@@ -41,16 +44,18 @@ class SourceFile:
         self.findings = set()
         self.rewritten = set()
         self.callees = []
+        self.asked_bound = set()
+        self.asked_read = set()
         self.needed_imports = {}
         self._scopes = wrapper.resolve(metadata.ScopeProvider)
         self._contexts = wrapper.resolve(metadata.ExpressionContextProvider)
         self._left = set()
-        self._wrapper = wrapper
+        self._positions = {}
         self._program = program
 
     def report(self, node, kind, message):
-        cell, line = self._program.place(self._line(node))
-        self.findings.add(findings.Finding(line, kind, message, cell))
+        place = self._program.place(self._line(node))
+        self.findings.add(findings.at_place(place, kind, message))
 
     def record(self, node, era, before, after):
         """Records what a construction becomes."""
@@ -84,8 +89,8 @@ class SourceFile:
             statement, (cst.SimpleStatementLine, cst.BaseCompoundStatement)
         ):
             statement = self.parent(statement)
-        start = self._positions[statement].start.column
-        return self._positions[call.func].end.column + 1 - start
+        start = self._position(statement).start.column
+        return self._position(call.func).end.column + 1 - start
 
     def parent(self, node):
         return self._parents.get(node)
@@ -166,8 +171,11 @@ class SourceFile:
           the same.
         """
         if not isinstance(target, cst.Name):
+            self.asked_read.add(f".{target.attr.value}")
             return self._attribute_loads.get(dotted(target), [])
         scope = self.scope(target) or self.scope(self.module)
+        if not isinstance(scope, metadata.FunctionScope):
+            self.asked_read |= {target.value, f".{target.value}"}
         loads = [
             root(access.node)
             for assignment in scope[target.value]
@@ -217,7 +225,14 @@ class SourceFile:
         return [] if scope is None else self._bound_in(scope, name.value)
 
     def _bound_in(self, scope, name):
-        return [each.node for each in scope[name] if _is_local(each)]
+        return [each.node for each in self._assignments(scope, name) if _is_local(each)]
+
+    def _assignments(self, scope, name):
+        """What binds a name, seen from a scope."""
+        found = scope[name]
+        if not any(isinstance(each.scope, metadata.FunctionScope) for each in found):
+            self.asked_bound.add(name)
+        return found
 
     def definitions(self, name, kind):
         """Returns the functions or classes of this file that a name may mean."""
@@ -276,7 +291,7 @@ class SourceFile:
         """Returns the expressions assigned to what a name reads, where seen."""
         statements = [
             self.parent(self.parent(assignment.node))
-            for assignment in self.scope(name)[name.value]
+            for assignment in self._assignments(self.scope(name), name.value)
             if _is_local(assignment)
             and isinstance(self.parent(assignment.node), cst.AssignTarget)
         ]
@@ -293,12 +308,39 @@ class SourceFile:
             kinds.setdefault(type(node), []).append(node)
         return kinds
 
-    @functools.cached_property
-    def _positions(self):
-        return self._wrapper.resolve(metadata.PositionProvider)
-
     def _line(self, node):
-        return self._positions[node].start.line
+        if node is self.module:
+            return 1
+        top = self._top(node)
+        return self._first_lines[top] + self._position(node).start.line - 1
+
+    def _top(self, node):
+        """The statement of the module in which a node stands."""
+        while (parent := self.parent(node)) is not self.module:
+            node = parent
+        return node
+
+    def _position(self, node):
+        """Where a node is, counted from where the module's statement begins.
+
+        The positions of all nodes would take as long as all the rest.
+        """
+        top = self._top(node)
+        if top not in self._positions:
+            alone = self.module.with_changes(header=(), body=[top], footer=())
+            wrapper = metadata.MetadataWrapper(alone, unsafe_skip_copy=True)
+            self._positions[top] = wrapper.resolve(metadata.PositionProvider)
+        return self._positions[top][node]
+
+    @functools.cached_property
+    def _first_lines(self):
+        """The line from which on each statement of the module stands."""
+        code = "".join(map(self.code, self.module.header))
+        lines, line = {}, 1 + code.count("\n")
+        for statement in self.module.body:
+            lines[statement] = line
+            line += self.code(statement).count("\n")
+        return lines
 
     @property
     def imports(self):
@@ -310,7 +352,7 @@ class SourceFile:
         scope = self.scope(name)
         return [
             each.node
-            for each in (scope[name.value] if scope is not None else ())
+            for each in (self._assignments(scope, name.value) if scope else ())
             if isinstance(each, metadata.ImportAssignment)
         ]
 
@@ -339,11 +381,12 @@ class SourceFile:
             and dotted(node.module).split(".")[0] in names.ROOTS
         }
 
-    @functools.cached_property
-    def strings(self):
-        """The values of all string literals, and the words of hidden lines."""
-        words = set(re.findall(r"\w+", self._program.hidden))
-        return words | {literal(node) for node in self.of_kind(cst.SimpleString)}
+    def is_quoted(self, name):
+        """Whether a name is a string literal, or a word in a line that is no Python."""
+        self.asked_read.add(f'"{name}')
+        if re.search(rf"\b{name}\b", self._program.no_python):
+            return True
+        return any(is_string(node, name) for node in self.of_kind(cst.SimpleString))
 
     @functools.cached_property
     def _attribute_loads(self):
@@ -363,7 +406,7 @@ class SourceFile:
             for each in scope.get_qualified_names_for(name)
             if each.source is metadata.QualifiedNameSource.IMPORT
         }
-        for assignment in scope[first]:
+        for assignment in self._assignments(scope, first):
             if _is_local(assignment) and assignment not in seen:
                 modules = self._module_alias(assignment, seen | {assignment})
                 found |= {f"{module}.{rest}" for module in modules or {"<local>"}}
@@ -407,9 +450,21 @@ def _one_line(code):
     return " ".join(code.split())
 
 
+def is_string(node, text):
+    """Whether a node is the literal of a text."""
+    # Most are not, and to evaluate them all takes long.
+    return (
+        isinstance(node, cst.SimpleString)
+        and text in node.value
+        and literal(node) == text
+    )
+
+
 def is_rmsprop(node):
     """Whether a node is a string by which Keras knows RMSProp."""
-    value = literal(node) if isinstance(node, cst.SimpleString) else None
+    if not isinstance(node, cst.SimpleString) or "rmsprop" not in node.value.lower():
+        return False
+    value = literal(node)
     return isinstance(value, str) and value.lower() == "rmsprop"
 
 

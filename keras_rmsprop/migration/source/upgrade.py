@@ -82,29 +82,27 @@ def upgrade_program(program, options, keep_imports=False):
     Returns:
       An `Upgrade` of the program's code, with hidden lines still hidden.
     """
-    upgraded, found, rewritten = program.code, set(), set()
+    upgraded, found, rewritten = None, set(), set()
     try:
-        module = _parse(program.code)
-        file = module and source_file.SourceFile(module, options, program)
+        file, upgraded = _understood(program, options, keep_imports)
         if file is not None:
-            upgraded = _upgraded(file, keep_imports)
             found, rewritten = file.findings, file.rewritten
     except _Unparsable as error:
         found = {_not_handled(program, *error.args)}
     except RecursionError:
         found = {_not_handled(program, 0, "it is nested too deeply")}
-    found |= {
-        _not_handled(program, line, "a line that is no Python 3 mentions RMSProp")
-        for line in program.unread
-    }
+    for place in map(program.place_in_text, program.unread):
+        reason = "a line that is no Python 3 mentions RMSProp"
+        found.add(findings.at_place(place, findings.NOT_HANDLED, reason))
+    before = program.code
+    upgraded = before if upgraded is None else upgraded
     return findings.Upgrade(
-        program.code, upgraded, findings.summed_up(found), tuple(sorted(rewritten))
+        before, upgraded, findings.summed_up(found), tuple(sorted(rewritten))
     )
 
 
 def _not_handled(program, line, reason):
-    cell, line = program.place(line)
-    return findings.Finding(line, findings.NOT_HANDLED, reason, cell)
+    return findings.at_place(program.place(line), findings.NOT_HANDLED, reason)
 
 
 class _Unparsable(Exception):
@@ -131,11 +129,25 @@ def _parse(code):
     return module
 
 
-def _upgraded(file, keep_imports):
-    # What looks at the module is about all that the others have left.
-    for node in (*file.nodes[1:], file.module):
-        for handler in rewrites.handlers_of(type(node)):
-            handler(node, file)
+def _understood(program, options, keep_imports):
+    """Returns the `SourceFile` and the code after its edits; None for nothing to do."""
+    while True:
+        module = _parse(program.code)
+        if module is None:
+            return None, None
+        file = source_file.SourceFile(module, options, program)
+        # What looks at the module is about all that the others have left.
+        for node in (*file.nodes[1:], file.module):
+            for handler in rewrites.handlers_of(type(node)):
+                handler(node, file)
+        if program.needs(file.asked_bound, file.asked_read):
+            continue
+        upgraded = _edited(file, keep_imports)
+        if not program.needs(file.asked_bound, file.asked_read):
+            return file, upgraded
+
+
+def _edited(file, keep_imports):
     if not file.edits:
         return file.module.code
     imports.plan_lazy(file)

@@ -54,6 +54,7 @@ def unbound(node, file):
     scope = file.scope(node)
     if scope is None or scope[node.value]:
         return
+    file.asked_bound.add(node.value)
     if file.star_imports:
         file.leave(node, f"`{node.value}` seems to come from a star import")
     elif file.imports_keras and node.value != "rmsprop":
