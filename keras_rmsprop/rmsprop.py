@@ -510,8 +510,13 @@ class RMSprop(keras.optimizers.Optimizer):
 
     def _hyperparameters(self, learning_rate):
         rule = self.update_rule
+        learning_rate = tf.convert_to_tensor(learning_rate)
+        if rule.reciprocal_root:
+            # Keras 2 puts a schedule's value into a variable first. Without something
+            # in between, TensorFlow's graph optimizer regroups the product with it.
+            learning_rate = tf.ensure_shape(learning_rate, learning_rate.shape)
         return core.Hyperparameters(
-            learning_rate=tf.convert_to_tensor(learning_rate),
+            learning_rate=learning_rate,
             **rule.round_hyperparameters(
                 rho=self.rho, momentum=self.momentum, epsilon=self.epsilon
             ),

@@ -1,11 +1,11 @@
 """Trains in TF1, stops, and goes on in Keras 3 from the TF1 checkpoint, bit for bit.
 
 A TF1 graph with `tf.compat.v1.train.RMSPropOptimizer` learns scikit-learn's
-handwritten digits and saves a checkpoint on the way. A Keras model then takes the
-weights, the slots and the step count from that checkpoint and goes on with `fit` and
-`keras_rmsprop.RMSprop`, while the TF1 program goes on too. Both see the same batches,
-and at the end the greatest difference between them is printed, in units in the last
-place:
+handwritten digits and saves a checkpoint on the way. One call then makes a
+`keras_rmsprop.RMSprop` with the arguments, the slots and the step count of that
+checkpoint, and gives a Keras model its weights; `fit` goes on from there, while the TF1
+program goes on too. Both see the same batches, and at the end the greatest difference
+between them is printed, in units in the last place:
 
     python migration_examples/resume_tf1_checkpoint_in_keras.py --steps=200 --stop_at=80
 """
@@ -19,7 +19,6 @@ import tensorflow as tf
 from absl import app, flags
 from sklearn.datasets import load_digits
 
-import keras_rmsprop
 from keras_rmsprop import migration
 
 tf1 = tf.compat.v1
@@ -87,19 +86,16 @@ def keras_program(images, labels, prefix):
             keras.layers.Dense(10, name="logits"),
         ]
     )
-    state = migration.read_state(prefix)
-    print(state)
-    found = migration.arguments(state, keras_rmsprop.RMSprop)
-    print(found)
-    optimizer = keras_rmsprop.RMSprop(**found.arguments)
-    state.apply_to(optimizer, model.trainable_variables, restore_values=True)
+    resumed = migration.resume(prefix, model)
+    print(resumed)
+    optimizer = resumed.optimizer
     # On a GPU Keras would compile with XLA, which rounds in its own way.
     model.compile(
         optimizer,
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
-    rest = slice(state.iterations * _BATCH, None)
+    rest = slice(int(optimizer.iterations) * _BATCH, None)
     model.fit(images[rest], labels[rest], _BATCH, shuffle=False, verbose=0)
     print(f"Keras went on to step {int(optimizer.iterations)}.")
     return {"/".join(v.path.split("/")[-2:]): v.numpy() for v in model.variables}

@@ -219,6 +219,31 @@ class GenerationsTest(parameterized.TestCase):
         self.assertLen(trained, 4 if config.get("use_ema") else 2)
         self.assert_same_bits(trained, expected)
 
+    @parameterized.named_parameters(
+        *combinations(
+            arguments=ARGUMENTS,
+            gradients_of={"dense": "dense", "slices": "slices"},
+            graph={"eager": False, "graph": True},
+        )
+    )
+    def test_keras_2_takes_a_schedule_to_the_bit(self, arguments, gradients_of, graph):
+        indices = distinct_indices(50) if gradients_of == "slices" else None
+
+        def trained(cls, schedules, **more):
+            rate = schedules.ExponentialDecay(0.01, 7, 0.9)
+            optimizer = cls(rate, **arguments, **more)
+            return run(optimizer, gradients(50), indices=indices, graph=graph)
+
+        self.assert_same_bits(
+            trained(
+                keras_rmsprop.RMSprop,
+                keras.optimizers.schedules,
+                update_rule="keras2",
+                sparse_updates="dense",
+            ),
+            trained(tf_keras.optimizers.RMSprop, tf_keras.optimizers.schedules),
+        )
+
     def averages(self, optimizer):
         if not optimizer.use_ema:
             return []

@@ -414,7 +414,12 @@ class LearningRateTest(parameterized.TestCase):
         trained(dense_model, optimizer, epochs=2, callbacks=[plateau])
         self.assertAlmostEqual(float(optimizer.learning_rate), 0.001)
 
-    @parameterized.parameters(-1.0, float("nan"), float("inf"), "fast", None)
+    def test_a_negative_rate_ascends(self):
+        variable = tf.Variable(1.0)
+        keras_rmsprop.RMSprop(-0.1).apply([tf.constant(2.0)], [variable])
+        self.assertGreater(float(variable), 1.0)
+
+    @parameterized.parameters(float("nan"), float("inf"), "fast", None)
     def test_a_bad_rate_is_refused_by_name(self, rate):
         with self.assertRaisesRegex(ValueError, "`learning_rate`.*Received"):
             keras_rmsprop.RMSprop(rate)

@@ -17,9 +17,16 @@ class RMSprop(legacy.RMSprop):
         ms = rho * ms + (1 - rho) * g**2
         variable -= lr_t * g / (sqrt(ms) + epsilon)
 
-    Sparse gradients count as dense. Constraints of variables are applied after the
-    step. Besides working in a TF1 graph it trains a Keras 3 model, with all that
-    `keras_rmsprop.legacy.RMSprop` offers for that.
+    Sparse gradients count as dense, also where they are clipped. Hyperparameters
+    have the dtype that `keras.config.floatx()` names when the optimizer is made.
+    Constraints of variables are applied after the step. Besides working in a TF1
+    graph it trains a Keras 3 model, with all that `keras_rmsprop.legacy.RMSprop`
+    offers for that.
+
+    Noteworthy differences from TensorFlow 1.4 to 1.12: `decay` counts the steps
+    before this one, where theirs reads the count while it changes; TensorFlow 1.4
+    takes the norm for `clipnorm` over all gradients together; `epsilon` defaults to
+    1e-8, as in 1.4, where 1.12 has 1e-7.
 
     Args:
         lr: Float, the learning rate; below 0 it ascends. Defaults to 0.001.
@@ -57,10 +64,23 @@ class RMSprop(legacy.RMSprop):
                     "Unexpected keyword argument passed to optimizer. Allowed are "
                     f"clipnorm, clipvalue, name. Received: {key}={value!r}"
                 )
+        # Of the hyperparameters, when they become variables.
+        self._floatx = keras.config.floatx()
         super().__init__(lr, rho=rho, epsilon=epsilon, decay=decay, **kwargs)
         if epsilon is not None:
             self.epsilon = epsilon
         self.updates = []
+
+    def _var_key(self, variable):
+        # Keras 3 has no key for the reference variables of TF1, which this class
+        # trained, unlike OptimizerV2.
+        dtype = tf.as_dtype(variable.dtype)
+        if dtype == dtype.base_dtype:
+            return super()._var_key(variable)
+        return variable.ref()
+
+    def add_weight(self, name, shape, dtype=None, **kwargs):
+        return super().add_weight(name, shape, dtype or self._floatx, **kwargs)
 
     def _decayed_lr(self, var_dtype):
         # The 2017 class multiplied by an inverse where OptimizerV2 divided, and
@@ -70,12 +90,8 @@ class RMSprop(legacy.RMSprop):
         step = tf.cast(self.iterations, var_dtype)
         return rate * (1.0 / (1.0 + tf.math.multiply_no_nan(step, decay)))
 
-    def _resource_apply_sparse(self, grad, var, indices, apply_state=None):
-        dense = tf.math.unsorted_segment_sum(grad, indices, var.shape[0])
-        return self._resource_apply_dense(dense, var, apply_state)
-
     def _transform_gradients(self, grads_and_vars):
-        pairs = list(grads_and_vars)
+        pairs = [(_dense(g, v), v) for g, v in grads_and_vars]
         if self.clipnorm is not None:
             pairs = [(tf.clip_by_norm(g, self.clipnorm), v) for g, v in pairs]
         if self.clipvalue is not None:
@@ -154,3 +170,11 @@ class RMSprop(legacy.RMSprop):
             custom_objects: Not used; Keras 3 passes it.
         """
         return cls(**config)
+
+
+def _dense(gradient, variable):
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    return tf.math.unsorted_segment_sum(
+        gradient.values, gradient.indices, variable.shape[0]
+    )

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rmsprop import core
+from keras_rmsprop.legacy.restoring import SlotsInCheckpoint
 from keras_rmsprop.validation import (
     check_number,
     checked_gradient,
@@ -141,6 +142,9 @@ class Optimizer(keras.optimizers.Optimizer):
         self._variable_paths = {}
         self._deferred_slot_restorations = {}
         self._slots_restored_early = set()
+        # A checkpoint of which slots may still be missing, and which are not.
+        self._restored_from = None
+        self._slots_restored = set()
         self._initial_decay = kwargs.get("decay", 0.0)
         self._distribution_strategy = (
             tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
@@ -386,7 +390,7 @@ class Optimizer(keras.optimizers.Optimizer):
 
     def _new_slot(self, var, slot_name, initializer, shape):
         key = self._var_key(var)
-        path = self._variable_paths.get(key) or var.name.partition(":")[0]
+        path = self._variable_paths.setdefault(key, var.name.partition(":")[0])
         var = _native(var)
         shape = var.shape if shape is None else shape
         with self._distribution_strategy_scope():
@@ -399,8 +403,8 @@ class Optimizer(keras.optimizers.Optimizer):
                 )
             with strategy.extended.colocate_vars_with(var):
                 slot = tf.Variable(
-                    _initial_value(initializer, shape, var.dtype),
-                    dtype=var.dtype,
+                    _initial_value(initializer, shape, var.dtype.base_dtype),
+                    dtype=var.dtype.base_dtype,
                     name=f"{path}/{slot_name}",
                     trainable=False,
                 )
@@ -425,6 +429,8 @@ class Optimizer(keras.optimizers.Optimizer):
         self.iterations  # noqa: B018 (made on first use)
         self._create_hypers()
         self._create_slots(var_list)
+        if self._restored_from is not None:
+            self._find_slots([self._var_key(var) for var in var_list])
         self.built = True
 
     def build(self, variables):
@@ -946,6 +952,7 @@ class Optimizer(keras.optimizers.Optimizer):
     ):
         """Returns the slot to restore, or None to restore it when it is created."""
         key = self._var_key(variable)
+        self._slots_restored.add((key, slot_name))
         slot = self._slots.get(key, {}).get(slot_name)
         if slot is not None:
             return slot
@@ -962,6 +969,51 @@ class Optimizer(keras.optimizers.Optimizer):
         positions = self._deferred_slot_restorations.pop((key, slot_name), [])
         for position in sorted(positions, key=lambda p: p.restore_uid, reverse=True):
             position.restore(slot)
+
+    def _checkpoint_adapter(self, path):
+        """Notes that a checkpoint is being restored into this optimizer.
+
+        TensorFlow asks each object here how it wants to be restored (2.16 did not,
+        2.19, the oldest supported, does). It restores a slot only if it finds the
+        variable the slot belongs to.
+        """
+        self._slots_restored = set()
+        self._restored_from = None if SlotsInCheckpoint(path).is_of_start else path
+        if self._restored_from is not None and tf.executing_eagerly():
+            # A compiled function would never ask again. What is not clear here may
+            # be so in a moment, when the variables were restored.
+            with contextlib.suppress(ValueError):
+                self._find_slots(list(self._slots))
+
+    def _find_slots(self, keys):
+        """Restores by name what slots of variables the checkpoint's graph has not.
+
+        Raises:
+            ValueError: If that leaves a choice; no slot has changed.
+        """
+        keys = [key for key in keys if self._slots.get(key)]
+        restored = {key for key, _ in self._slots_restored}
+        if not keys:
+            return
+        if restored.issuperset(keys):
+            if (
+                len(self._slots_restored)
+                >= SlotsInCheckpoint(self._restored_from).count
+            ):
+                self._restored_from = None
+            return
+        checkpoint = SlotsInCheckpoint(self._restored_from)
+        slots = [self._slots[key] for key in keys]
+        found = checkpoint.find(
+            [self._variable_paths[key] for key in keys],
+            [tuple(next(iter(held.values())).shape) for held in slots],
+            self._slot_names,
+        )
+        for key, held, stored in zip(keys, slots, found):
+            if key not in restored:
+                for name, slot in held.items():
+                    _assign(slot, checkpoint.value(stored[name]))
+        self._restored_from = None
 
     # Helpers.
 

@@ -7,11 +7,14 @@ _HOMES = {
     "Comparison": "keras_rmsprop.migration.comparison",
     "OptimizerState": "keras_rmsprop.migration.state",
     "Recording": "keras_rmsprop.migration.recording",
+    "Resumed": "keras_rmsprop.migration.resuming",
+    "VariableState": "keras_rmsprop.migration.state",
     "arguments": "keras_rmsprop.migration.translation",
     "assert_equivalent": "keras_rmsprop.migration.comparison",
     "compare": "keras_rmsprop.migration.comparison",
     "read_recording": "keras_rmsprop.migration.recording",
     "read_state": "keras_rmsprop.migration.state",
+    "resume": "keras_rmsprop.migration.resuming",
 }
 __all__ = tuple(_HOMES)
 

@@ -10,6 +10,7 @@ from absl.flags import argparse_flags
 COMMANDS = {
     "compare": "train with two optimizers and say how far they differ, and why",
     "convert": "read optimizer state from a checkpoint or file and write it plainly",
+    "inspect": "say what optimizer state a file holds, and how to go on from it",
     "recorder": "print the file that records a run of an old program",
     "upgrade": "rewrite source code that uses RMSProp of TF1, tf.keras or legacy Keras",
 }

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import stat
 import tempfile
 
@@ -24,20 +25,52 @@ def replacing(path):
     """
     check_replaceable(path)
     path = os.path.realpath(path)
-    descriptor, temporary = tempfile.mkstemp(
-        dir=os.path.dirname(path), prefix=".", suffix=".tmp"
-    )
+    directory = os.path.dirname(path)
+    descriptor, temporary = _temporary(directory)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             # On the disk before the name is: a crash would leave an empty file else.
             file.flush()
             os.fsync(file.fileno())
+            if temporary is None:
+                temporary = _named(file.fileno(), directory)
         os.chmod(temporary, _mode(path))
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        if temporary is not None:
+            os.unlink(temporary)
         raise
+
+
+def _temporary(directory):
+    """Opens a new file in a directory; returns its descriptor and path.
+
+    The path is None if the file has no name, so that nothing is left of it if this
+    process is killed. Linux can do that on local file systems (ext4, XFS, Btrfs,
+    tmpfs); on others, such as NFS, the file is named from the start.
+    """
+    nameless = getattr(os, "O_TMPFILE", None)
+    if nameless is not None and os.path.isdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            return os.open(directory, nameless | os.O_WRONLY, 0o600), None
+    return tempfile.mkstemp(dir=directory, prefix=".", suffix=".tmp")
+
+
+def _named(descriptor, directory):
+    """Gives a name to a file that has none; returns its path.
+
+    No call puts a nameless file in the place of another, so that it has a name of its
+    own for an instant.
+    """
+    name = f".{secrets.token_hex(8)}.tmp"
+    parent = os.open(directory, os.O_RDONLY)
+    try:
+        # Only with a directory does Python follow the link to the file.
+        os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=parent)
+    finally:
+        os.close(parent)
+    return os.path.join(directory, name)
 
 
 def check_replaceable(path):

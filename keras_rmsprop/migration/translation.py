@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rmsprop import legacy
+from keras_rmsprop.migration import untold
 from keras_rmsprop.migration.state import OptimizerState, live
 from keras_rmsprop.update_rule import KERAS, KERAS2, LEGACY, TF1, UpdateRule
 
@@ -174,16 +175,31 @@ class Arguments:
 
     Attributes:
         target: Name of the class.
-        arguments: Dictionary of the constructor's arguments.
+        carried: Dictionary of the constructor's arguments that are known.
         not_carried: Dictionary of what could not be carried over, and why.
     """
 
     target: str
-    arguments: dict
+    carried: dict
     not_carried: dict
 
+    @property
+    def arguments(self):
+        """Dictionary of all of the constructor's arguments.
+
+        Raises:
+            ValueError: If the learning rate is not among them, for which the class
+                would take its own default.
+        """
+        if "learning_rate" in self.not_carried:
+            raise ValueError(
+                f"The learning rate of the source cannot be given to {self.target}: "
+                f"{self.not_carried['learning_rate']}. Give one as learning_rate=..."
+            )
+        return self.carried
+
     def __repr__(self):
-        given = "".join(f"\n    {k}={v!r}," for k, v in self.arguments.items())
+        given = "".join(f"\n    {k}={as_code(v)}," for k, v in self.carried.items())
         lines = [f"{self.target}({given}\n)"]
         for name, why in self.not_carried.items():
             lines.append(
@@ -197,7 +213,7 @@ class Arguments:
         return "\n".join(lines)
 
 
-def arguments(source, target):
+def arguments(source, target, **overrides):
     """Gives the arguments with which another class trains as the source does.
 
     Args:
@@ -209,13 +225,17 @@ def arguments(source, target):
         target: The class to make or its name: `"keras_rmsprop.RMSprop"`,
             `"keras_rmsprop.legacy.RMSprop"`, `"compat_v1.train.RMSPropOptimizer"` or
             `"keras.optimizers.RMSprop"`.
+        **overrides: Arguments that the source does not hold, or that shall be others,
+            by the names of the target's API or of the source's.
 
     Returns:
         `Arguments`: all arguments of the target spelled out, and what cannot carry
         over, with the reason.
 
     Raises:
-        ValueError: If the generation, one of its arguments or the target is unknown.
+        ValueError: If the generation, one of its arguments or the target is unknown,
+            or an `OptimizerState` does not hold what the target needs. The message
+            lists what has to be given.
         TypeError: If `source` is none of the above.
 
     Example:
@@ -229,8 +249,16 @@ def arguments(source, target):
     `decay` divides the learning rate by 1 + decay * step; ma
     """
     name, wanted = _target(target)
-    kind, rule, sparse_updates, common = _source(source)
+    given = _common_overrides(source, wanted, overrides)
+    kind, rule, sparse_updates, common = _source(source, given)
     lost = {}
+    if isinstance(source, OptimizerState):
+        unknown = untold.arguments(source, _SOURCES[kind], given)
+        asked = _needed(unknown, wanted)
+        if asked:
+            raise ValueError(untold.question(source, name, asked))
+        for argument in unknown:
+            lost[_own_name(kind, argument)] = "the source does not hold it"
 
     rate = common.get("learning_rate")
     if wanted.kind == "keras" and common.get("time_decay") and _is_number(rate):
@@ -250,7 +278,7 @@ def arguments(source, target):
         elif argument not in lost:
             lost[argument] = "the source does not hold it"
     label = common.pop("name", None)
-    if kind == wanted.kind:
+    if kind == wanted.kind or "name" in given:
         kept["name"] = label
     elif label is not None:
         lost["name"] = _WHY["name"]
@@ -287,10 +315,75 @@ def _target(target):
     return target, _TARGETS[target]
 
 
-def _source(source):
+def _common_overrides(source, wanted, overrides):
+    """Returns overrides by common names.
+
+    Raises:
+        ValueError: If neither API has such an argument, or they mean two things by it.
+    """
+    theirs = _SOURCES.get(_kind(source), _SOURCES["keras"])
+    ours = {wanted.renamed.get(common, common): common for common in wanted.takes}
+    ours.update(name="name")
+    if wanted.rule is None:
+        ours["update_rule"] = "update_rule"
+    if wanted.sparse_updates is None:
+        ours["sparse_updates"] = "sparse_updates"
+    names = ("learning_rate", *theirs.defaults)
+    known = {name: {theirs.renamed.get(name, name)} for name in names}
+    for own, common in ours.items():
+        known.setdefault(own, set()).add(common)
+    found = {}
+    for name, value in overrides.items():
+        meant = known.get(name, ())
+        if len(meant) != 1 or not found.keys().isdisjoint(meant):
+            what = f"is {' or '.join(sorted(meant))}" if meant else "is no argument"
+            raise ValueError(
+                f"An argument must be one of {sorted(known)}, given once and meaning "
+                f"one thing in source and target. Received: {name}={value!r}, which "
+                f"{what}"
+            )
+        found[meant.pop()] = value
+    # What a message showed to be filled in.
+    return {name: value for name, value in found.items() if value is not ...}
+
+
+def _kind(source):
+    if isinstance(source, OptimizerState):
+        return source.kind
+    if isinstance(source, tuple) and source and isinstance(source[0], str):
+        return source[0]
+    return live.adapter(source).kind if live.is_optimizer(source) else None
+
+
+def needed(state, target):
+    """Returns what `arguments` has to be given, because a state does not hold it.
+
+    Args:
+        state: An `OptimizerState`.
+        target: The class to make or its name.
+
+    Returns:
+        A dictionary of the defaults of the source's API, `...` where it has none, by
+        names of arguments of the target.
+    """
+    unknown = untold.arguments(state, _SOURCES[state.kind], {})
+    return _needed(unknown, _target(target)[1])
+
+
+def _needed(unknown, wanted):
+    takes = (*wanted.takes, *(() if wanted.rule else ("update_rule", "sparse_updates")))
+    return {
+        wanted.renamed.get(name, name): default
+        for name, default in unknown.items()
+        if name in takes
+    }
+
+
+def _source(source, overrides):
     """Returns kind, rule, sparse updates, and arguments by their common names."""
     if isinstance(source, OptimizerState):
-        generation, rule = source.kind, UpdateRule.get(source.update_rule or "keras")
+        generation = source.kind
+        rule = UpdateRule.get(source.update_rule or _SOURCES[generation].rule)
         given, defaults = dict(source.hyperparameters), {}
     elif isinstance(source, tuple) and len(source) == 2:
         generation, given = source
@@ -328,6 +421,11 @@ def _source(source):
         common["epsilon"] = keras.config.epsilon()
     if generation == "keras_2017":
         common.update(momentum=0.0, centered=False)
+    if isinstance(source, OptimizerState):
+        common = {**untold.told_by_slots(source), **common}
+    common.update(overrides)
+    rule = UpdateRule.get(common.pop("update_rule", rule))
+    sparse_updates = common.pop("sparse_updates", sparse_updates)
     if not common.get("use_ema"):
         common.pop("ema_overwrite_frequency", None)
     if sparse_updates is None:
@@ -353,13 +451,46 @@ def _live_arguments(found):
     return given
 
 
+@dataclasses.dataclass(frozen=True)
+class _NoSchedule:
+    """A schedule in a file that cannot be made here.
+
+    Attributes:
+        config: What the file has of it.
+        why: Why it cannot be made.
+    """
+
+    config: dict
+    why: str
+
+
+def as_code(value):
+    """Returns an argument as Python.
+
+    Example:
+
+    >>> as_code(keras.optimizers.schedules.PolynomialDecay(0.1, 9)).partition("(")[0]
+    'keras.optimizers.schedules.PolynomialDecay.from_config'
+    """
+    name = type(value).__name__
+    if type(value) is getattr(keras.optimizers.schedules, name, None):
+        return f"keras.optimizers.schedules.{name}.from_config({value.get_config()!r})"
+    return repr(value)
+
+
 def _value(name, value):
     if name == "learning_rate" and isinstance(value, dict):
         # tf_keras' schedules have the name None, which Keras 3 cannot use.
         config = dict(value.get("config", {}))
         if config.get("name", "") is None:
             del config["name"]
-        return keras.optimizers.schedules.deserialize({**value, "config": config})
+        try:
+            found = keras.optimizers.schedules.deserialize({**value, "config": config})
+        except Exception as error:  # noqa: BLE001 (whatever a class of the user raises)
+            return _NoSchedule(value, str(error).partition("\n")[0])
+        if isinstance(found, keras.optimizers.schedules.LearningRateSchedule):
+            return found
+        return _NoSchedule(value, "it is no LearningRateSchedule")
     if isinstance(value, (float, np.floating)) and np.float32(value) == value:
         # The shortest decimal of a float32: 0.9 rather than 0.8999999761581421.
         return float(str(np.float32(value)))
@@ -372,6 +503,13 @@ def _is_number(value):
 
 def _why_rate_is_lost(rate, wanted):
     """Returns why a target cannot have this learning rate, or None."""
+    if isinstance(rate, _NoSchedule):
+        return (
+            f"it is a schedule {rate.config.get('class_name')!r} with the "
+            f"configuration {rate.config.get('config')!r}, which Keras does not make "
+            f"here ({rate.why}); register its class with "
+            "keras.saving.register_keras_serializable, or give a learning rate"
+        )
     is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
     if isinstance(rate, (tf.Tensor, tf.Variable)) and wanted.kind != "tf1":
         return (

@@ -78,6 +78,17 @@ def test_a_write_that_fails_leaves_the_earlier_file(tmp_path):
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
 
 
+def test_a_file_system_without_nameless_files_is_written_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_WRONLY)
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    write(path)
+    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["file"]
+    with pytest.raises(RuntimeError), replacing(path):
+        raise RuntimeError
+    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["file"]
+
+
 def test_a_file_in_no_directory_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="not in an existing directory"):
         write(tmp_path / "nowhere" / "file")

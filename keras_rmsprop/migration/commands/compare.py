@@ -2,10 +2,13 @@
 
 import argparse
 import ast
+import os
 
 from keras_rmsprop.migration.commands import check_output, explain
 
 _EPILOG = """\
+a reference may also be the path of a recording (see `keras-rmsprop recorder`)
+
 an optimizer:
   KIND or KIND:ARGUMENT=VALUE,ARGUMENT=VALUE,... where a value is a Python number,
   string, True, False or None, strings also without quotes, and KIND is one of
@@ -18,9 +21,10 @@ an optimizer:
   keras-rmsprop-legacy  keras_rmsprop.legacy.RMSprop
   compat                compat_v1.train.RMSPropOptimizer
 
-example:
+examples:
   keras-rmsprop compare tf1:learning_rate=0.01,momentum=0.9 \\
       keras-rmsprop:learning_rate=0.01,momentum=0.9,update_rule=tf1
+  keras-rmsprop compare run.rmsprop keras-rmsprop:update_rule=tf1
 
 exit status:
   0  the optimizers are equivalent
@@ -40,11 +44,15 @@ def add_arguments(parser):
     parser.epilog = _EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "reference", metavar="REFERENCE", help="the optimizer to hold against"
+        "reference",
+        metavar="REFERENCE",
+        help="the optimizer to hold against, or a recorded run",
     )
     parser.add_argument("candidate", metavar="CANDIDATE", help="the other optimizer")
     parser.add_argument(
-        "--steps", type=int, default=100, help="steps to train (default: %(default)s)"
+        "--steps",
+        type=int,
+        help="steps to train (default: 100, or all that a recording holds)",
     )
     parser.add_argument(
         "--rtol", type=float, help="relative tolerance (default: 1e-4, float32)"
@@ -70,8 +78,10 @@ def main(args):
     try:
         check_output("plot", args.plot)
         check_output("json", args.json)
-        specs = [parse(args.reference), parse(args.candidate)]
-        reference, candidate = [_build(*spec) for spec in specs]
+        reference, candidate = args.reference, parse(args.candidate)
+        if not os.path.isfile(reference):
+            reference = _build(*parse(reference))
+        candidate = _build(*candidate)
         # TensorFlow takes seconds to load, and a mistake in a spec none to see.
         from keras_rmsprop.migration.comparison import compare, plotting
 

@@ -23,16 +23,18 @@ class StepFigures:
         max_abs_difference: Greatest absolute difference of any element.
         max_ulp: Greatest number of representable values between two elements.
         mismatched: Number of elements outside the tolerance.
-        reference_loss: Loss of the reference on the step's batch, before it.
-        candidate_loss: The same of the candidate.
+        reference_loss: Loss of the reference on the step's batch, before it; None
+            where a recording does not hold it.
+        candidate_loss: The same of the candidate; None where it took a recording's
+            gradients.
     """
 
     step: int
     max_abs_difference: float
     max_ulp: int
     mismatched: int
-    reference_loss: float
-    candidate_loss: float
+    reference_loss: float | None
+    candidate_loss: float | None
 
 
 @dataclasses.dataclass
@@ -85,6 +87,7 @@ class Differences:
             VariableFigures(name, value.shape) for name, value in zip(names, start)
         ]
         self.steps = []
+        self._count = 0
         self._ever = [np.zeros(value.shape, bool) for value in start]
         self._rtol, self._atol = rtol, atol
 
@@ -104,8 +107,11 @@ class Differences:
         return not any(step.mismatched for step in self.steps)
 
     def add(self, reference, candidate):
-        """Adds the next `Step` of both runs."""
-        number = len(self.steps) + 1
+        """Adds the next `Step` of both runs; only counts one without values."""
+        self._count += 1
+        number = self._count
+        if reference.values is None or candidate.values is None:
+            return
         greatest, most_ulp, mismatched = 0.0, 0, 0
         for figures, ever, expected, actual in zip(
             self.variables, self._ever, reference.values, candidate.values

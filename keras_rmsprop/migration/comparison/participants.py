@@ -26,7 +26,7 @@ from keras_rmsprop.update_rule import KERAS2, LEGACY, TF1
 # In the order in which OptimizerV2 applies them; Keras 3 takes only one.
 _CLIPPING = ("clipvalue", "clipnorm", "global_clipnorm")
 # Settings that change training but are no ingredient of the step.
-_NOT_SIMULATED = ("use_ema", "gradient_accumulation_steps")
+NOT_SIMULATED = ("use_ema", "gradient_accumulation_steps")
 _SHIPPED = {
     ("keras", "keras"): "keras.optimizers.RMSprop",
     ("tf_keras", "keras2"): "tf_keras.optimizers.RMSprop",
@@ -82,18 +82,23 @@ def _written(value):
         # A schedule of Keras 3 or of tf_keras.
         config = {k: v for k, v in value.get_config().items() if k != "name"}
         return call(type(value).__name__, config)
+    if isinstance(value, dict) and "class_name" in value:
+        # A schedule that a recording or a configuration describes.
+        config = {k: v for k, v in value.get("config", {}).items() if k != "name"}
+        return call(value["class_name"], config)
     if callable(value) or tf.is_tensor(value):
         return f"<{getattr(value, '__name__', 'a callable')}>"
     return repr(value)
 
 
-def read(argument, optimizer):
+def read(argument, optimizer, clips=True):
     """Returns the `Participant` for an optimizer.
 
     Args:
         argument: Name of the argument it was passed as, for messages.
         optimizer: RMSProp optimizer of any API, or a callable without arguments
             that builds one.
+        clips: Whether its twins clip gradients as it does, or not at all.
 
     Raises:
         ValueError: If it is no RMSProp optimizer that can be compared.
@@ -122,6 +127,8 @@ def read(argument, optimizer):
         )
     numbers = ("decay" if source.kind == "tf1" else "rho", "momentum", "epsilon")
     config.update({name: _number(argument, name, config[name]) for name in numbers})
+    if not clips:
+        config.update((name, None) for name in _CLIPPING if name in config)
     name = _name(source)
     if source.kind == "tf1":
         return _read_tf1(name, source.optimizer, config, build)
@@ -167,8 +174,8 @@ def _read_keras(name, optimizer, rule, config):
         )
     return Participant(
         name=name,
-        arguments=_arguments(config),
-        ingredients=_ingredients(
+        arguments=shown(config),
+        ingredients=ingredients_of(
             rule, config, sparse, duplicates, weight_decay=config["weight_decay"]
         ),
         learning_rate=config["learning_rate"],
@@ -176,15 +183,15 @@ def _read_keras(name, optimizer, rule, config):
             type(optimizer).from_config(dict(config)), start
         ),
         rule=rule,
-        not_simulated=tuple(name for name in _NOT_SIMULATED if config[name]),
+        not_simulated=tuple(name for name in NOT_SIMULATED if config[name]),
     )
 
 
 def _read_keras2(name, optimizer, config):
     return Participant(
         name=name,
-        arguments=_arguments(config),
-        ingredients=_ingredients(
+        arguments=shown(config),
+        ingredients=ingredients_of(
             KERAS2,
             config,
             "dense",
@@ -196,7 +203,7 @@ def _read_keras2(name, optimizer, config):
             type(optimizer).from_config(dict(config)), start
         ),
         rule=KERAS2,
-        not_simulated=tuple(name for name in _NOT_SIMULATED if config.get(name)),
+        not_simulated=tuple(name for name in NOT_SIMULATED if config.get(name)),
     )
 
 
@@ -205,12 +212,12 @@ def _read_legacy(name, optimizer, config):
     # lazy unless told.
     shipped = LEGACY.shipped_sparse(config["momentum"])
     sparse = getattr(optimizer, "sparse_updates", shipped)
-    shown = {**config, "sparse_updates": getattr(optimizer, "sparse_updates", None)}
+    visible = {**config, "sparse_updates": getattr(optimizer, "sparse_updates", None)}
     return Participant(
         name=name,
-        arguments=_arguments(shown),
-        ingredients=_ingredients(LEGACY, config, sparse, ingredient.CLIPPED),
-        learning_rate=_decayed(config["learning_rate"], config["decay"]),
+        arguments=shown(visible),
+        ingredients=ingredients_of(LEGACY, config, sparse, ingredient.CLIPPED),
+        learning_rate=decayed(config["learning_rate"], config["decay"]),
         make_trainer=lambda start: LegacyTrainer(
             type(optimizer).from_config(dict(config)), start
         ),
@@ -221,7 +228,8 @@ def _read_legacy(name, optimizer, config):
     )
 
 
-def _decayed(rate, decay):
+def decayed(rate, decay):
+    """Returns the learning rate of an OptimizerV2 optimizer with `decay`."""
     if not decay or callable(rate) or callable(decay):
         return rate
     return keras.optimizers.schedules.InverseTimeDecay(rate, 1, decay)
@@ -237,8 +245,8 @@ def _read_tf1(name, optimizer, config, build):
 
     return Participant(
         name=name,
-        arguments=_arguments(config),
-        ingredients=_ingredients(
+        arguments=shown(config),
+        ingredients=ingredients_of(
             TF1, {**config, "rho": config["decay"]}, "lazy", ingredient.SUMMED
         ),
         learning_rate=config["learning_rate"],
@@ -247,7 +255,16 @@ def _read_tf1(name, optimizer, config, build):
     )
 
 
-def _ingredients(rule, config, sparse, duplicates, weight_decay=None):
+def ingredients_of(rule, config, sparse, duplicates, weight_decay=None):
+    """Returns the `Ingredients` of an optimizer, from its arguments.
+
+    Args:
+        rule: Its `UpdateRule`.
+        config: Dictionary of its arguments by their Keras names.
+        sparse: `"lazy"` or `"dense"`.
+        duplicates: What happens to slices that share an index.
+        weight_decay: Its weight decay, or None.
+    """
     clipping = _clipping(config)
     if not clipping and duplicates == ingredient.CLIPPED:
         duplicates = ingredient.SUMMED
@@ -267,7 +284,7 @@ def _ingredients(rule, config, sparse, duplicates, weight_decay=None):
     )
 
 
-def _arguments(config):
+def shown(config):
     """Returns the arguments worth showing: all that are set and shape the steps."""
     hidden = ("name", "use_locking", "jit_compile", "is_legacy_optimizer")
     if not config.get("use_ema"):

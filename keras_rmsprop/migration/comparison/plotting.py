@@ -34,16 +34,21 @@ def format_of(path):
 
 
 def draw(comparison, path):
-    """Draws the divergence per step and both loss curves into a file."""
+    """Draws the divergence per step and the loss curves there are into a file."""
     picture_format = format_of(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 7), layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, sharex=True)
-    _draw_divergence(above, comparison)
-    _draw_losses(below, comparison)
+    if comparison.reference_loss is None:
+        axes = figure.subplots()
+        _draw_divergence(axes, comparison)
+        axes.set_xlabel("step")
+    else:
+        above, below = figure.subplots(2, sharex=True)
+        _draw_divergence(above, comparison)
+        _draw_losses(below, comparison)
     with replacing(path) as file:
         figure.savefig(file, dpi=120, format=picture_format)
 
@@ -96,12 +101,15 @@ def _draw_losses(axes, comparison):
     steps = [step.step for step in comparison.steps]
     for which, style in (("reference", "-"), ("candidate", "--")):
         losses = [getattr(step, f"{which}_loss") for step in comparison.steps]
+        if None in losses:
+            continue  # A recording without some, or what took its gradients.
         label = textwrap.fill(f"{which}: {getattr(comparison, which)}", 100)
         axes.plot(steps, losses, style, label=label)
     axes.set_xlim(0, steps[-1])
     axes.set_xlabel("step (batches trained on)")
     axes.set_ylabel("loss on the step's batch")
-    axes.set_title(f"Loss on {comparison.workload}")
+    is_recorded = comparison.candidate_loss is None
+    axes.set_title("Recorded loss" if is_recorded else f"Loss on {comparison.workload}")
     axes.grid(alpha=0.3)
     # Below, where calls of any length have room.
     axes.legend(

@@ -5,6 +5,7 @@ import json
 import math
 
 from keras_rmsprop.migration.comparison.attribution import ROUNDING
+from keras_rmsprop.migration.comparison.porting import Port
 from keras_rmsprop.migration.files import replacing
 
 
@@ -43,6 +44,8 @@ class Comparison:
         causes: Tuple of `Cause`, the one that explains most first; empty where the
             runs are the same to the bit, or equivalent although ingredients differ.
         remedy: `Remedy`, or None where the runs are equivalent.
+        port: `Port`: whether a model is the one that was recorded; None where no
+            recording was compared, or no model given.
     """
 
     reference: str
@@ -55,6 +58,7 @@ class Comparison:
     variables: tuple
     causes: tuple = ()
     remedy: Remedy | None = None
+    port: Port | None = None
 
     @property
     def equivalent(self):
@@ -78,12 +82,12 @@ class Comparison:
 
     @property
     def reference_loss(self):
-        """Loss of the reference on the last batch."""
+        """Loss of the reference on the last batch, None if it is not recorded."""
         return self.steps[-1].reference_loss
 
     @property
     def candidate_loss(self):
-        """Loss of the candidate on the last batch."""
+        """Loss of the candidate on the last batch, None if it trained no model."""
         return self.steps[-1].candidate_loss
 
     def report(self):
@@ -146,8 +150,11 @@ def _report(found):
     yield f"candidate: {found.candidate}"
     yield (
         f"trained:   {len(found.steps)} steps on {found.workload}, {found.dtype}, "
-        "from the same start on the same batches"
+        "from the same start"
     )
+    if found.port:
+        yield ""
+        yield from found.port.report()
     yield ""
     yield from _mismatch(found)
     yield ""
@@ -197,10 +204,13 @@ def _mismatch(found):
                 f"(up to {allowed:g} allowed)"
             )
         yield f"Greatest distance: {found.max_ulp} ULP (representable values between)"
-    yield (
-        f"Final loss: {found.reference_loss:.6g} with the reference, "
-        f"{found.candidate_loss:.6g} with the candidate"
-    )
+    losses = [
+        f"{loss:.6g} with the {which}"
+        for which in ("reference", "candidate")
+        if (loss := getattr(found, f"{which}_loss")) is not None
+    ]
+    if losses:
+        yield f"Final loss: {', '.join(losses)}"
 
 
 def _why(found):

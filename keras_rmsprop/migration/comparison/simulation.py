@@ -18,6 +18,8 @@ class Simulation:
         ingredients: `Ingredients`.
         start: List of arrays, the variables' first values. Computation is in
             their dtypes.
+        slots: List of dictionaries of arrays by slot name, to go on from. Defaults to
+            None: those of a new optimizer.
 
     Example:
 
@@ -33,17 +35,24 @@ class Simulation:
     [0.8427, 2.0]
     """
 
-    def __init__(self, ingredients, start):
+    def __init__(self, ingredients, start, slots=None):
         self.ingredients = ingredients
         self.values = [np.array(value) for value in start]
         self._slots = [
             {
-                "ms": np.full_like(value, ingredients.initial_mean_square),
+                "rms": np.full_like(value, ingredients.initial_mean_square),
                 "mg": np.zeros_like(value),
                 "momentum": np.zeros_like(value),
             }
             for value in self.values
         ]
+        for held, given in zip(self._slots, slots or ()):
+            held.update((slot, np.array(value)) for slot, value in given.items())
+
+    def assign(self, changed):
+        """Sets variables, given by their position."""
+        for position, value in changed.items():
+            self.values[position][...] = value
 
     def apply(self, gradients, learning_rate):
         """Takes one step and returns the new values.
@@ -81,8 +90,8 @@ class Simulation:
         else:
             g, g2 = gradient, squared
 
-        slots["ms"][rows] = rho * slots["ms"][rows] + (1 - rho) * g2
-        variance = slots["ms"][rows]
+        slots["rms"][rows] = rho * slots["rms"][rows] + (1 - rho) * g2
+        variance = slots["rms"][rows]
         if chosen.centered:
             slots["mg"][rows] = rho * slots["mg"][rows] + (1 - rho) * g
             variance = variance - np.square(slots["mg"][rows])

@@ -7,12 +7,16 @@ graph and session.
 """
 
 import itertools
+import types
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_rmsprop.migration.recording import Slices
+from keras_rmsprop.migration.state import live
 
 tf1 = tf.compat.v1
 
@@ -21,16 +25,22 @@ class Step(NamedTuple):
     """What one step of a run gave.
 
     Attributes:
-        loss: Float, before the step.
+        loss: Float, before the step; None where it is not known.
         gradients: List of arrays, `Slices` or None.
         learning_rate: Float, as the optimizer used it.
-        values: List of arrays, the variables after the step.
+        values: List of arrays, the variables after the step; None where a recording
+            does not hold them.
+        checksums: Of a recorded step, the CRC-32 of each variable after it.
+        changed: Of a recorded step, arrays by a variable's position: what it was set
+            to before.
     """
 
-    loss: float
+    loss: float | None
     gradients: list
     learning_rate: float
-    values: list
+    values: list | None
+    checksums: tuple = ()
+    changed: Mapping = types.MappingProxyType({})
 
 
 class Objective:
@@ -41,16 +51,22 @@ class Objective:
 
     Args:
         model: A built Keras model, compiled with a loss.
+
+    Attributes:
+        names: List of the trainable variables' paths.
+        start: List of arrays, their first values.
+        others: List of the model's other variables.
+        others_at_start: List of arrays, their first values.
     """
 
     def __init__(self, model):
         self._model = model
         self._trainable = model.trainable_variables
         held = {id(variable) for variable in self._trainable}
-        self._others = [v for v in model.variables if id(v) not in held]
+        self.others = [v for v in model.variables if id(v) not in held]
         self.names = [variable.path for variable in self._trainable]
         self.start = [variable.numpy() for variable in self._trainable]
-        self.others_at_start = [variable.numpy() for variable in self._others]
+        self.others_at_start = [variable.numpy() for variable in self.others]
         self._compute = tf.function(
             self._loss_and_gradients, autograph=False, reduce_retracing=True
         )
@@ -63,7 +79,7 @@ class Objective:
 
     def _load(self, values, others):
         for variable, value in zip(
-            itertools.chain(self._trainable, self._others),
+            itertools.chain(self._trainable, self.others),
             itertools.chain(values, others),
         ):
             variable.assign(value)
@@ -79,7 +95,7 @@ class Objective:
         """Returns loss, gradients as tensors, and the new non-trainable values."""
         self._load(values, others)
         loss, gradients = self._compute(x, y)
-        return float(loss), gradients, [variable.numpy() for variable in self._others]
+        return float(loss), gradients, [variable.numpy() for variable in self.others]
 
 
 class Run:
@@ -113,6 +129,29 @@ def as_numpy(gradient):
     return None if gradient is None else gradient.numpy()
 
 
+def fill(optimizer, variables, slots, iterations, session=None):
+    """Gives an optimizer the slots and the count of a run that it goes on from.
+
+    Args:
+        optimizer: The optimizer.
+        variables: List of its variables.
+        slots: List of dictionaries of arrays by slot name.
+        iterations: Integer.
+        session: Session of the variables' graph, or None.
+    """
+    target = live.adapter(optimizer, session)
+    target.build(variables)
+    pairs = [
+        (slot_variable, held[slot])
+        for variable, held in zip(variables, slots)
+        for slot, slot_variable in target.slots(variable).items()
+        if slot in held
+    ]
+    if target.iterations is not None:
+        pairs.append((target.iterations, np.asarray(iterations)))
+    target.write(pairs)
+
+
 class _CompiledTrainer:
     """Applies gradients in a `tf.function`, as `fit` does."""
 
@@ -122,6 +161,15 @@ class _CompiledTrainer:
         self._compiled = tf.function(
             self._rate_and_step, autograph=False, reduce_retracing=True
         )
+
+    def resume(self, slots, iterations):
+        """Goes on from these slots, one dictionary for each variable."""
+        fill(self._optimizer, self._variables, slots, iterations)
+
+    def assign(self, changed):
+        """Sets variables, given by their position."""
+        for position, value in changed.items():
+            self._variables[position].assign(value)
 
     def apply(self, gradients):
         rate = self._compiled(gradients)
@@ -217,7 +265,8 @@ class TF1Trainer:
                 for i, value in enumerate(start)
             ]
             self._optimizer = make(self._fix_rate)
-        self._train = None
+        self._train = self._resumed = None
+        self._changed = {}
 
     def _fix_rate(self, rate):
         try:
@@ -233,11 +282,24 @@ class TF1Trainer:
             ) from error
         return self._rate
 
+    def resume(self, slots, iterations):
+        """Goes on from these slots, one dictionary for each variable."""
+        self._resumed = slots, iterations
+
+    def assign(self, changed):
+        """Sets variables, given by their position."""
+        for position, value in changed.items():
+            # Before the first step, the initializers have yet to run.
+            self._changed[position] = value
+
     def apply(self, gradients):
         gradients = list(map(as_numpy, gradients))
         with self._graph.as_default():
             if self._train is None:
                 self._build(gradients)
+        for position, value in self._changed.items():
+            self._variables[position].load(value, self._session)
+        self._changed.clear()
         feed = {}
         for placeholder, gradient in zip(self._placeholders, gradients):
             if isinstance(gradient, Slices):
@@ -261,6 +323,10 @@ class TF1Trainer:
             global_step=self._step,
         )
         self._session.run(tf1.global_variables_initializer())
+        if self._resumed:
+            slots, iterations = self._resumed
+            fill(self._optimizer, self._variables, slots, iterations, self._session)
+            self._step.load(iterations, self._session)
 
 
 def _placeholder(gradient, variable):
@@ -282,6 +348,10 @@ class SimulationTrainer:
     def __init__(self, simulation):
         self._simulation = simulation
         self._rates = iter(simulation.ingredients.rates())
+
+    def assign(self, changed):
+        """Sets variables, given by their position."""
+        self._simulation.assign(changed)
 
     def apply(self, gradients):
         rate = next(self._rates)

@@ -18,6 +18,7 @@ import platform
 import struct
 import sys
 import threading
+import types
 import warnings
 import zlib
 
@@ -60,7 +61,7 @@ class RecordingFile(object):
 
     def __init__(self, path):
         # Without a buffer, so that what is written is the system's, not the process's.
-        self._file = open(path, "xb", buffering=0)
+        self._file = open(path, "xb", buffering=0)  # noqa: SIM115 (closed by end)
         self._write_all([MAGIC])
 
     def start(self, header, names, start, start_slots, others=()):
@@ -386,17 +387,16 @@ class Recorder(object):
                 "`batches` needs a Keras model with `train_step`, as since TensorFlow "
                 "2.2; call `recorder.batch` instead. Received: model=%r" % model
             )
-        original = model.train_step
-
-        # AutoGraph may convert this, as it would convert a user's own `train_step`.
-        def train_step(data):
-            self._take_batch(data)
-            return original(data)
-
-        self._take_batch = _do_not_convert(
+        take_batch = _do_not_convert(
             lambda data: self._note("batch", _checked_batch(data, "batch"))
         )
-        model.train_step = train_step
+
+        # AutoGraph may convert this, as it would convert a user's own `train_step`.
+        def train_step(original, data):
+            take_batch(data)
+            return original(data)
+
+        _patch(model, "train_step", train_step)
 
     # Building a step: what is called when, and what it is given.
 
@@ -481,9 +481,10 @@ class Recorder(object):
         ticket = self._record_before(api, given)
         with tf.control_dependencies([ticket]):
             result = call()
-        api.delay(result, ticket)
-        recorded = self._record_after(ticket, _operations(result))
-        return _after_all(recorded, result)
+        updates = _updates(result)
+        api.delay(updates, ticket)
+        recorded = self._record_after(ticket, updates)
+        return _after_all(recorded, result, updates)
 
     def _record_before(self, api, given):
         """Adds what records a step's start to a graph; returns the step's ticket."""
@@ -507,16 +508,17 @@ class Recorder(object):
                     ),
                 )
 
-    def _record_after(self, ticket, control):
+    def _record_after(self, ticket, updates):
         """Adds what records a step's end to a graph."""
-        with tf.device("/cpu:0"), tf.control_dependencies(control):
+        with tf.device("/cpu:0"), tf.control_dependencies(updates):
 
             def record():
                 values = self._trained + self._other_variables()
                 tensors = [ticket] + [_read(variable) for variable in values]
                 return _call(self._after, tensors, tf.int64)
 
-            return _when(tf.greater_equal(ticket, 0), record)
+            begun = tf.greater_equal(ticket, 0, name="record_rmsprop_begun")
+            return _when(begun, record)
 
     def _other_variables(self):
         """Returns the model's variables that the optimizer does not train."""
@@ -773,7 +775,9 @@ def _call(function, tensors, dtype):
     """Adds a call of a Python function to a graph."""
     # `numpy_function` has taken the place of `py_func` in TensorFlow 1.14.
     call = getattr(tf, "numpy_function", None) or tf.py_func
-    return tf.reshape(call(function, tensors, dtype), [])
+    # XLA, which cannot compile it, shows the name.
+    name = "recorder_needs_jit_compile_False"
+    return tf.reshape(call(function, tensors, dtype, name=name), [])
 
 
 def _when(predicate, function):
@@ -781,23 +785,26 @@ def _when(predicate, function):
     return tf.cond(predicate, function, lambda: tf.constant(-1, tf.int64))
 
 
-def _operations(result):
-    """Returns what to wait for, of what an optimizer returned in a graph."""
+def _updates(result):
+    """Returns the operations to wait for, of what an optimizer returned in a graph."""
+    if hasattr(_tf1.get_default_graph(), "outer_graph"):
+        # A `tf.function` runs all that changes something, in its order.
+        return []
     results = result if isinstance(result, list) else [result]
-    return [each for each in results if isinstance(each, (tf.Operation, tf.Tensor))]
+    # Operations, or tensors and variables that stand for them.
+    return [each if isinstance(each, tf.Operation) else each.op for each in results]
 
 
-def _after_all(recorded, result):
+def _after_all(recorded, result, updates):
     """Returns what an optimizer returned, so that running it runs the recorder too."""
+    if not updates:
+        return result
     if isinstance(result, list):
         return result + [recorded]
-    if isinstance(result, tf.Operation):
-        return tf.group(result, recorded)
     if isinstance(result, tf.Tensor):
         with tf.control_dependencies([recorded]):
             return tf.identity(result)
-    # A variable, in a `tf.function`, which runs all that changes something.
-    return result
+    return tf.group(recorded, *updates)
 
 
 def _executes_eagerly():
@@ -1008,23 +1015,27 @@ class _Api(object):
 
     def patch(self, recorder):
         """Has the optimizer's methods call the recorder."""
-        original = self.optimizer.apply_gradients
 
-        def apply_gradients(grads_and_vars, *args, **kwargs):
+        def apply_gradients(original, grads_and_vars, *args, **kwargs):
             pairs = list(grads_and_vars)
+            self.note_arguments(*args, **kwargs)
             return recorder._take(self, pairs, lambda: original(pairs, *args, **kwargs))
 
-        self.optimizer.apply_gradients = _do_not_convert(apply_gradients)
+        _patch(self.optimizer, "apply_gradients", _do_not_convert(apply_gradients))
         self._patch_losses(recorder, "minimize", "get_updates", "scale_loss")
+
+    def note_arguments(self, *args, **kwargs):
+        """Notes what else `apply_gradients` was called with."""
 
     def _patch_losses(self, recorder, *names):
         """Has methods that take a loss tell the recorder."""
+
+        def method(original, loss, *args, **kwargs):
+            return original(_noted(recorder, loss), *args, **kwargs)
+
         for name in names:
             if hasattr(self.optimizer, name):
-                original = getattr(self.optimizer, name)
-                setattr(
-                    self.optimizer, name, _do_not_convert(_noting(recorder, original))
-                )
+                _patch(self.optimizer, name, _do_not_convert(method))
 
     def prepare(self, pairs):
         """Creates the optimizer's variables where they are missing.
@@ -1044,8 +1055,8 @@ class _Api(object):
         """Creates the optimizer's variables, in the scopes where it does so itself."""
         raise NotImplementedError
 
-    def delay(self, result, ticket):
-        """Has what the optimizer returned wait for a ticket, if it does not yet."""
+    def delay(self, updates, ticket):
+        """Has operations wait for a ticket, if they do not yet."""
 
     @staticmethod
     def _sorted_out(config):
@@ -1108,19 +1119,31 @@ class _Api(object):
         return False
 
 
-def _noting(recorder, original):
-    """Returns a method that takes a loss, and tells the recorder of it."""
+def _patch(owner, name, function):
+    """Replaces a method of an object, not of its class.
 
-    def method(loss, *args, **kwargs):
-        return original(noted(loss), *args, **kwargs)
+    Args:
+        owner: The object.
+        name: Name of the method.
+        function: Takes the original and the arguments.
+    """
+    original, plain = getattr(owner, name), getattr(type(owner), name)
 
-    def noted(loss):
-        if callable(loss):
-            return lambda: noted(loss())
-        recorder._note("loss", loss)
-        return loss
+    # Bound, so that a copy of the object gets it bound to itself.
+    def method(self, *args, **kwargs):
+        if self is owner:
+            return function(original, *args, **kwargs)
+        return plain(self, *args, **kwargs)
 
-    return method
+    setattr(owner, name, types.MethodType(method, owner))
+
+
+def _noted(recorder, loss):
+    """Tells the recorder of a loss, or of what a function returns, and returns it."""
+    if callable(loss):
+        return lambda: _noted(recorder, loss())
+    recorder._note("loss", loss)
+    return loss
 
 
 def _is_plain(value):
@@ -1159,15 +1182,8 @@ class _TF1(_Api):
         is_tf1 = isinstance(optimizer, _tf1.train.Optimizer)
         return is_tf1 and hasattr(optimizer, "_learning_rate")
 
-    def patch(self, recorder):
-        super(_TF1, self).patch(recorder)
-        recorded = self.optimizer.apply_gradients
-
-        def apply_gradients(grads_and_vars, global_step=None, *args, **kwargs):
-            self._global_step = global_step
-            return recorded(grads_and_vars, global_step, *args, **kwargs)
-
-        self.optimizer.apply_gradients = _do_not_convert(apply_gradients)
+    def note_arguments(self, global_step=None, *_, **__):
+        self._global_step = global_step
 
     def config(self):
         # Private names, the same since TensorFlow 0.5.
@@ -1322,9 +1338,8 @@ class _Keras(_Lists):
         return hasattr(optimizer, "stateless_apply")
 
     def patch(self, recorder):
-        original = self.optimizer.apply
 
-        def apply(grads, trainable_variables=None):
+        def apply(original, grads, trainable_variables=None):
             grads, variables = list(grads), trainable_variables
             if variables is None:
                 variables = self.optimizer._trainable_variables
@@ -1333,7 +1348,7 @@ class _Keras(_Lists):
                 self, pairs, lambda: original(grads, trainable_variables)
             )
 
-        self.optimizer.apply = _do_not_convert(apply)
+        _patch(self.optimizer, "apply", _do_not_convert(apply))
         self._patch_losses(recorder, "scale_loss")
 
     def create(self, pairs):
@@ -1353,6 +1368,24 @@ class _Keras(_Lists):
         return _tensor(self.optimizer.learning_rate)
 
 
+class _Rate(object):
+    """Stands for the learning rate of the class of 2017 and keeps its first product.
+
+    With `decay` that is the rate of the step. To make it a second time would be to read
+    the step counter twice, and the class does not order its reads and its increment.
+    """
+
+    def __init__(self, rate):
+        self._rate = rate
+        self.product = None
+
+    def __mul__(self, other):
+        product = self._rate * other
+        if self.product is None:
+            self.product = product
+        return product
+
+
 class _Keras2017(_Api):
     """`tf.keras.optimizers.RMSprop` of TensorFlow 1.4 to 1.12, and Keras 2's own."""
 
@@ -1363,20 +1396,24 @@ class _Keras2017(_Api):
         return hasattr(optimizer, "get_updates")
 
     def patch(self, recorder):
-        gradients, updates = self.optimizer.get_gradients, self.optimizer.get_updates
 
-        def get_gradients(loss, params):
-            found = gradients(loss, params)
+        def get_gradients(original, loss, params):
+            found = original(loss, params)
             recorder._note("loss", loss)
             self._pairs = list(zip(found, params))
             return found
 
-        def get_updates(*args, **kwargs):
-            made = list(updates(*args, **kwargs))
+        def get_updates(original, *args, **kwargs):
+            rate = self.optimizer.lr
+            self.optimizer.lr = self._rate = _Rate(rate)
+            try:
+                made = list(original(*args, **kwargs))
+            finally:
+                self.optimizer.lr = rate
             return recorder._take(self, self._pairs, lambda: made)
 
-        self.optimizer.get_gradients = get_gradients
-        self.optimizer.get_updates = get_updates
+        _patch(self.optimizer, "get_gradients", get_gradients)
+        _patch(self.optimizer, "get_updates", get_updates)
 
     def config(self):
         config = {"epsilon": self.optimizer.epsilon}
@@ -1388,11 +1425,11 @@ class _Keras2017(_Api):
     def create(self, pairs):
         """Does nothing: `get_updates` has created all."""
 
-    def delay(self, result, ticket):
+    def delay(self, updates, ticket):
         # They were made before the ticket could be, which reads their slots. The way
         # to make an operation wait has been private since TensorFlow 0.5.
-        for update in result:
-            getattr(update, "op", update)._add_control_input(ticket.op)
+        for update in updates:
+            update._add_control_input(ticket.op)
 
     def slots(self, variable):
         keys = [_key(each) for _, each in self._pairs]
@@ -1400,11 +1437,8 @@ class _Keras2017(_Api):
         return {"rms": slots[keys.index(_key(variable))]}
 
     def rate(self, variables):
-        optimizer, rate = self.optimizer, self.optimizer.lr
-        if optimizer.initial_decay > 0:
-            step = tf.cast(optimizer.iterations, optimizer.decay.dtype.base_dtype)
-            rate = rate * (1.0 / (1.0 + optimizer.decay * step))
-        return rate
+        has_decay = self.optimizer.initial_decay > 0
+        return self._rate.product if has_decay else self.optimizer.lr
 
     def settings(self):
         return {name: getattr(self.optimizer, name) for name in ("lr", "rho", "decay")}

@@ -1,235 +1,223 @@
 """Giving a state to an optimizer: matching, checking, and only then writing."""
 
+import collections
+import dataclasses
+
+import keras
 import numpy as np
 
-from keras_rmsprop.migration.state import live
+from keras_rmsprop.migration.state import contradictions, holders, live, matching
+
+# Of each kind of problem so many are printed, and so much of each.
+_MOST = 4
+_WIDTH = 400
 
 
-def apply(state, optimizer, variables, name_map, restore_values, session, global_step):
-    """Does what `OptimizerState.apply_to` documents."""
-    target = live.adapter(optimizer, session)
-    variables = list(variables)
-    names, problems = match(state, variables, name_map)
-    matched = [(v, n) for v, n in zip(variables, names) if n is not None]
-    problems += _slot_problems(state, target, matched)
-    problems += _building_problems(target, variables)
-    if restore_values:
-        problems += [
-            f"missing: the source holds no value of {name!r}, so that "
-            "restore_values=True cannot restore it"
-            for _, name in matched
-            if state.variables[name].value is None
-        ]
-    counters = [c for c in (target.iterations, global_step) if c is not None]
-    if counters and state.iterations is None:
-        problems.append(
-            "missing: the source does not tell the number of steps; set "
-            "`state.iterations`"
-        )
-    if problems:
-        raise ValueError(
-            f"The state{_of(state)} does not fit {type(optimizer).__name__!r} and its "
-            "variables. Nothing was written.\n"
-            + "\n".join(f"- {problem}" for problem in problems)
-        )
-
-    target.build(variables)
-    pairs = [(counter, np.asarray(state.iterations)) for counter in counters]
-    for variable, name in matched:
-        held = state.variables[name]
-        for slot, slot_variable in target.slots(variable).items():
-            # What the source lacks and the checks let pass is an unread momentum.
-            missing = np.zeros_like(held.slots["rms"])
-            pairs.append((slot_variable, held.slots.get(slot, missing)))
-        if restore_values:
-            pairs.append((variable, held.value))
-    target.write(pairs)
-
-
-def match(state, variables, name_map=None):
-    """Finds the state of each variable.
-
-    Args:
-        state: An `OptimizerState`.
-        variables: List of variables.
-        name_map: Dictionary of names in the state by names of variables, or None.
+def apply(
+    state,
+    optimizer,
+    variables,
+    name_map=None,
+    *,
+    restore_values=False,
+    session=None,
+    global_step=None,
+    allow=(),
+):
+    """Does what `OptimizerState.apply_to` documents.
 
     Returns:
-        A list with the name in the state for each variable, None where there is
-        none; and a list of what is ambiguous, missing or left over, in words.
+        A list of the names in `state.others` that no variable took.
     """
-    return _Matching(state, variables).run(dict(name_map or {}))
+    allowed = contradictions.checked(allow)
+    target = holders.adapter(optimizer, session)
+    trained, untrained = _variables(variables)
+    if not restore_values:
+        untrained = []
+    matches = matching.match(
+        *([(live.name_of(v), v.shape) for v in each] for each in (trained, untrained)),
+        state,
+        name_map,
+        _names_as_code(variables, trained),
+    )
+    moves = _moves(state, matches, [*trained, *untrained])
+    slots = {move.name: move.slots for move in moves if move.slots is not None}
+    counters = [c for c in (target.iterations, global_step) if c is not None]
+    problems = [
+        *matches.problems,
+        *contradictions.find(state, target, slots, allowed),
+        *_array_problems(moves, restore_values, allowed),
+        *_counter_problems(state, counters, global_step),
+        *target.loss_scale_problems(state.loss_scale),
+        *_building_problems(target, trained),
+        *_session_problems([*trained, *untrained, *counters], session),
+    ]
+    if problems:
+        raise ValueError(_message(state, optimizer, problems, matches.advice))
+
+    target.build(trained)
+    pairs = [(c, np.asarray(state.iterations, live.dtype_of(c))) for c in counters]
+    pairs += target.loss_scale_pairs(state.loss_scale)
+    for move in moves:
+        if restore_values:
+            pairs.append((move.variable, move.value))
+        if move.slots is None:
+            continue
+        for slot, variable in target.slots(move.variable).items():
+            # What the source lacks and the checks let pass is an unread momentum.
+            missing = np.zeros_like(next(iter(move.slots.values())))
+            pairs.append((variable, move.slots.get(slot, missing)))
+    target.write(pairs)
+    return matches.unused
 
 
-class _Matching:
-    """Variables (by their index) and names in the state that are still to be paired."""
+def _names_as_code(given, trained):
+    """Returns Python for the names of the trained variables, for messages."""
+    attribute = "path" if isinstance((*trained, None)[0], keras.Variable) else "name"
+    is_model = hasattr(given, "trainable_variables")
+    owner = "model.trainable_variables" if is_model else "variables"
+    return f"[v.{attribute} for v in {owner}]"
 
-    def __init__(self, state, variables):
-        self.state = state
-        self.paths = [live.name_of(variable) for variable in variables]
-        self.shapes = [tuple(variable.shape) for variable in variables]
-        self.names = [None] * len(variables)
-        self.open = list(range(len(variables)))
-        self.left = list(state.variables)
-        self.problems = []
 
-    def run(self, name_map):
-        self._by_map({_bare(key): name for key, name in name_map.items()})
-        if not name_map and self.state.is_positional:
-            self._by_position()
-        else:
-            self._by_one_to_one(lambda i, name: self.paths[i] == _bare(name))
-            self._by_one_to_one(
-                lambda i, name: (
-                    _is_scoped(self.paths[i], _bare(name)) and self._fits(i, name)
-                )
+def _variables(given):
+    """Returns the variables that are trained, and those of a model that are not."""
+    untrained = []
+    if hasattr(given, "trainable_variables"):
+        # Of Keras' variables without those of metrics and random generators; other
+        # modules make no such difference.
+        untrained = getattr(given, "non_trainable_weights", None)
+        if untrained is None:
+            untrained = getattr(given, "non_trainable_variables", ())
+        given = given.trainable_variables
+        if not given:
+            raise ValueError(
+                "The model has no trainable variables: build it before it takes a "
+                "state, by calling it on a batch or giving it an Input."
             )
-            self._by_one_to_one(self._fits)
-        self._report()
-        return self.names, self.problems
-
-    def _fits(self, index, name):
-        return self.shapes[index] == self.state.variables[name].shape
-
-    def _pair(self, index, name):
-        self.open.remove(index)
-        self.left.remove(name)
-        if self._fits(index, name):
-            self.names[index] = name
-        else:
-            self.problems.append(
-                f"shape: variable {self.paths[index]!r} has shape "
-                f"{self.shapes[index]}, the state of {name!r} has "
-                f"{self.state.variables[name].shape}"
+    trained, untrained = list(given), list(untrained)
+    for variable in (*trained, *untrained):
+        if not hasattr(variable, "assign"):
+            raise TypeError(
+                "`variables` must be a model, or a list of variables. Received a list "
+                f"with {variable!r} of type {type(variable).__name__}"
             )
-
-    def _by_map(self, name_map):
-        for path, name in name_map.items():
-            found = [i for i in self.open if self.paths[i] == path]
-            names = [n for n in self.left if n == name or _bare(n) == _bare(name)]
-            if len(found) != 1:
-                self.problems.append(
-                    f"name_map: {path!r} names {len(found)} of the variables "
-                    f"{self.paths}"
-                )
-            elif len(names) != 1:
-                self.problems.append(
-                    f"name_map: {name!r} names {len(names)} of the states left, "
-                    f"{self.left}"
-                )
-            else:
-                self._pair(found[0], names[0])
-
-    def _by_position(self):
-        if len(self.open) == len(self.left):
-            for index, name in zip(list(self.open), list(self.left)):
-                self._pair(index, name)
-
-    def _by_one_to_one(self, goes_with):
-        """Pairs what goes with one open counterpart only, which goes with it only."""
-        choices = {i: [n for n in self.left if goes_with(i, n)] for i in self.open}
-        taken = [name for names in choices.values() for name in names]
-        for index, names in choices.items():
-            if len(names) == 1 and taken.count(names[0]) == 1:
-                self._pair(index, names[0])
-
-    def _report(self):
-        choices = {i: [n for n in self.left if self._fits(i, n)] for i in self.open}
-        mentioned = set()
-        for index, names in choices.items():
-            variable = f"variable {self.paths[index]!r} of shape {self.shapes[index]}"
-            if names:
-                self.problems.append(
-                    f"ambiguous: {variable} could go with {_listed(names)}; decide "
-                    "with `name_map`"
-                )
-                mentioned.update(names)
-            else:
-                self.problems.append(f"missing: there is no state for {variable}")
-        for name in self.left:
-            if name not in mentioned:
-                self.problems.append(
-                    f"left over: there is no variable for the state of {name!r} of "
-                    f"shape {self.state.variables[name].shape}"
-                )
+    return trained, untrained
 
 
-def _bare(name):
-    return name.removesuffix(":0")
+@dataclasses.dataclass
+class _Move:
+    """What one variable gets.
+
+    Attributes:
+        variable: The variable.
+        name: Its name in the state.
+        slots: Dictionary of arrays by slot, or None if it is not trained.
+        value: Its value; None if the source has none.
+    """
+
+    variable: object
+    name: str
+    slots: dict | None
+    value: np.ndarray | None
 
 
-def _is_scoped(path, name):
-    """Whether one is the other without outer scopes."""
-    return path.endswith(f"/{name}") or name.endswith(f"/{path}")
+def _moves(state, matches, variables):
+    moves = []
+    for index, name in matches.names.items():
+        slots, value = None, state.others.get(name)
+        if name in state.variables:
+            held = state.variables[name]
+            slots = {slot: np.asarray(each) for slot, each in held.slots.items()}
+            value = held.value
+        value = None if value is None else np.asarray(value)
+        moves.append(_Move(variables[index], name, slots, value))
+    return moves
 
 
-def _listed(names):
-    return ", ".join(map(repr, names))
-
-
-def _of(state):
-    return f" of {state.origin}" if state.origin else ""
-
-
-def _slot_problems(state, target, matched):
-    """What the slots of source and target lack, in words."""
-    wanted = target.wanted_slots()
-    missing, extra, problems = {}, {}, []
-    for variable, name in matched:
-        slots = state.variables[name].slots
-        for slot in wanted:
-            if slot not in slots and not (
-                slot == "momentum" and target.momentum() == 0
-            ):
-                missing.setdefault(slot, []).append(name)
-        for slot, value in slots.items():
-            if slot not in wanted and not _may_drop(state, slot, value):
-                extra.setdefault(slot, []).append(name)
-        dtype = np.dtype(live.native(variable).dtype.base_dtype.as_numpy_dtype)
-        for slot, value in slots.items():
-            if value.dtype != dtype:
-                problems.append(
-                    f"dtype: variable {live.name_of(variable)!r} is {dtype.name}, "
-                    f"{slot!r} of {name!r} is {value.dtype.name}"
-                )
-    for slot, names in missing.items():
-        problems.append(
-            f"missing: the optimizer has a slot {slot!r} and the source none, for "
-            f"{_listed(names)}"
-        )
-    for slot, names in extra.items():
-        problems.append(
-            f"left over: the source has a slot {slot!r} and the optimizer none, for "
-            f"{_listed(names)}"
-        )
-        if slot == "momentum":
-            problems[-1] += (
-                ". It may only be dropped if the source's momentum was 0; set "
-                "`state.hyperparameters['momentum'] = 0` if it was"
+def _array_problems(moves, restore_values, allowed):
+    """What arrays are missing, of a wrong shape or dtype, or damaged, in words."""
+    problems = []
+    for move in moves:
+        arrays = {
+            slot: (f"{slot!r}", array) for slot, array in (move.slots or {}).items()
+        }
+        if restore_values and move.value is None:
+            problems.append(
+                f"missing: the source holds no value of {move.name!r}, so that "
+                "restore_values=True cannot restore it"
             )
+        elif restore_values:
+            arrays["value"] = ("the value", move.value)
+        for slot, (what, array) in arrays.items():
+            found = _array_problem(
+                move, slot, f"{what} of {move.name!r}", array, allowed
+            )
+            if found:
+                # The others of a variable are mostly wrong in the same way.
+                problems.append(found)
+                break
     return problems
 
 
-def _may_drop(state, slot, value):
-    # With momentum 0 the slot holds the last step, which no later one reads.
-    return slot == "momentum" and (
-        state.hyperparameters.get("momentum") == 0 or not np.any(value)
-    )
+def _array_problem(move, slot, what, array, allowed):
+    """Returns what is wrong with one array, or None."""
+    path, shape = live.name_of(move.variable), tuple(move.variable.shape)
+    dtype = live.dtype_of(move.variable)
+    if array.dtype != dtype:
+        return f"dtype: variable {path!r} is {dtype.name}, {what} is {array.dtype.name}"
+    if array.shape != shape:
+        return f"shape: variable {path!r} has shape {shape}, {what} has {array.shape}"
+    return contradictions.of_numbers(what, slot, array, allowed)
+
+
+def _counter_problems(state, counters, global_step):
+    problems = []
+    if global_step is not None and (
+        not hasattr(global_step, "assign")
+        or tuple(global_step.shape) != ()
+        or live.dtype_of(global_step).kind not in "iu"
+    ):
+        return [
+            "global_step: it must be a variable that holds one integer. "
+            f"Received: global_step={global_step!r}"
+        ]
+    steps = state.iterations
+    if counters and steps is None:
+        return [
+            "missing: the source does not tell the number of steps; set "
+            "`state.iterations`"
+        ]
+    for counter in counters:
+        most = np.iinfo(live.dtype_of(counter)).max
+        if (
+            type(steps) is bool
+            or not isinstance(steps, (int, np.integer))
+            or not 0 <= steps <= most
+        ):
+            problems.append(
+                f"iterations: they must be an integer from 0 to {most}. "
+                f"Received: state.iterations={steps!r}"
+            )
+    return problems[:1]
 
 
 def _building_problems(target, variables):
     """What an optimizer that is built already says against these variables."""
+    given = collections.Counter(id(variable) for variable in variables)
+    names = {id(variable): live.name_of(variable) for variable in variables}
+    problems = [
+        f"left over: the variable {names[key]!r} is given {count} times"
+        for key, count in given.items()
+        if count > 1
+    ]
     known = target.known_variables()
     if target.kind != "keras" or not known:
-        return []
-    problems = []
-    given = {id(variable) for variable in variables}
+        return problems
     held = {id(variable) for variable in known}
-    for variable in variables:
-        if id(variable) not in held:
+    for key, name in names.items():
+        if key not in held:
             problems.append(
-                "left over: the optimizer was built without the variable "
-                f"{live.name_of(variable)!r}"
+                f"left over: the optimizer was built without the variable {name!r}"
             )
     for variable in known:
         if id(variable) not in given:
@@ -238,3 +226,36 @@ def _building_problems(target, variables):
                 f"{live.name_of(variable)!r}"
             )
     return problems
+
+
+def _session_problems(variables, session):
+    """Where the variables live, if that is not where they would be written."""
+    # An eager variable has no graph.
+    graphs = {id(g): g for g in (live.graph_of(v) for v in variables)}.values()
+    if session is None and any(graph is not None for graph in graphs):
+        return ["session: it must be given for variables in a TF1 graph"]
+    if session is not None and any(graph is not session.graph for graph in graphs):
+        return ["session: some variables are not in its graph"]
+    return []
+
+
+def _message(state, optimizer, problems, advice):
+    """Returns the text of an error, which fits a screen."""
+    kinds = collections.defaultdict(list)
+    for problem in problems:
+        kinds[problem.partition(":")[0]].append(problem)
+    lines = []
+    for kind, texts in kinds.items():
+        for text in texts[:_MOST]:
+            lines.append(f"- {text if len(text) <= _WIDTH else text[:_WIDTH] + '...'}")
+        if len(texts) > _MOST:
+            lines.append(f"  and {len(texts) - _MOST} more that are {kind!r}")
+    origin = f" of {state.origin}" if state.origin else ""
+    return "\n".join(
+        [
+            f"The state{origin} does not fit {type(optimizer).__name__!r} and its "
+            "variables. Nothing was written.",
+            *lines,
+            *([advice] if advice else []),
+        ]
+    )

@@ -28,6 +28,9 @@ _DTYPES = {
         name: np.dtype(name)
         for name in ("float16", "float32", "float64", "complex64", "complex128")
     },
+    # Of variables without slots, such as counters.
+    **{name: np.dtype(name) for name in ("bool", "int8", "int16", "int32", "int64")},
+    **{name: np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64")},
     **_EXTENDED,
 }
 
@@ -68,6 +71,16 @@ def save(state, path):
         "origin": state.origin,
         "variables": entries,
     }
+    # Left out where there are none, so that the first readers of the format take it.
+    if state.others:
+        header["others"] = [
+            {"name": name, "value": entry(value)}
+            for name, value in state.others.items()
+        ]
+    if state.loss_scale:
+        header["loss_scale"] = state.loss_scale
+    if state.not_read:
+        header["not_read"] = list(state.not_read)
     text = json.dumps(header, indent=1)
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(HEADER, text)
@@ -117,6 +130,12 @@ def load(path, state_type, variable_type):
             if name in variables:
                 raise ValueError(f"the variable {name!r} occurs twice")
             variables[name] = _variable(name, each, arrays, variable_type)
+        others = {}
+        for each in _checked({"others": [], **header}, "others", list):
+            name = _checked(each, "name", str)
+            if name in variables or name in others:
+                raise ValueError(f"the variable {name!r} occurs twice")
+            others[name] = arrays.read(_checked(each, "value", dict))
         arrays.check_all_used()
     return state_type(
         variables=variables,
@@ -125,6 +144,9 @@ def load(path, state_type, variable_type):
         update_rule=header["update_rule"],
         hyperparameters=header["hyperparameters"],
         origin=header["origin"],
+        others=others,
+        loss_scale=header.get("loss_scale", {}),
+        not_read=tuple(header.get("not_read", ())),
     )
 
 
@@ -151,6 +173,10 @@ def _header(archive):
     _checked(header, "update_rule", (str, type(None)))
     _checked(header, "hyperparameters", dict)
     _checked(header, "origin", str)
+    _checked({"loss_scale": {}, **header}, "loss_scale", dict)
+    not_read = _checked({"not_read": [], **header}, "not_read", list)
+    if not all(isinstance(text, str) for text in not_read):
+        raise ValueError("its header has no valid 'not_read'")
     return header
 
 
@@ -158,8 +184,8 @@ def _variable(name, entry, arrays, variable_type):
     slots = {
         slot: arrays.read(each) for slot, each in _checked(entry, "slots", dict).items()
     }
-    if "rms" not in slots:
-        raise ValueError(f"the variable {name!r} has no 'rms'")
+    if not slots:
+        raise ValueError(f"the variable {name!r} has no slots")
     value = None
     if _checked(entry, "value", (dict, type(None))) is not None:
         value = arrays.read(entry["value"])

@@ -59,6 +59,16 @@ def native(variable):
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
+def dtype_of(variable):
+    """Returns the `numpy.dtype` of a variable."""
+    return np.dtype(native(variable).dtype.base_dtype.as_numpy_dtype)
+
+
+def graph_of(variable):
+    """Returns the TF1 graph that a variable lives in; None if it is eager."""
+    return getattr(native(variable), "graph", None)
+
+
 def plain(hyperparameters):
     """Returns those hyperparameters that JSON can hold, as Python values.
 
@@ -130,6 +140,18 @@ class _Adapter:
         value = self.hyperparameters().get("momentum")
         return value if isinstance(value, (int, float)) else None
 
+    def loss_scale(self):
+        """Returns `OptimizerState.loss_scale`: nothing scales the loss here."""
+        return {}
+
+    def loss_scale_problems(self, loss_scale):
+        """Returns what is wrong with the loss scale of a state, in words."""
+        return []
+
+    def loss_scale_pairs(self, loss_scale):
+        """Returns what `write` takes to set the loss scale, as pairs."""
+        return []
+
     def read(self, variables):
         """Returns the values of variables as a list of arrays."""
         natives = [native(variable) for variable in variables]
@@ -171,6 +193,8 @@ class KerasAdapter(_Adapter):
             "gradient_accumulator": "_accumulated_gradients",
         }
     )
+    # Of the variables that the optimizer was built on, by their ids.
+    _indices = types.MappingProxyType({})
 
     @staticmethod
     def classes():
@@ -191,15 +215,20 @@ class KerasAdapter(_Adapter):
         return list(self.optimizer._trainable_variables)
 
     def slots(self, variable):
-        known = [id(each) for each in self.known_variables()]
-        if id(variable) not in known:
+        known = self.optimizer._trainable_variables
+        if len(self._indices) != len(known):
+            self._indices = {id(each): i for i, each in enumerate(known)}
+        if id(variable) not in self._indices:
             return {}
-        index = known.index(id(variable))
+        index = self._indices[id(variable)]
+        return {slot: each[index] for slot, each in self._held().items()}
+
+    def _held(self):
         held = {
             slot: getattr(self.optimizer, attribute, None)
             for slot, attribute in self.lists.items()
         }
-        return {slot: each[index] for slot, each in held.items() if each}
+        return {slot: each for slot, each in held.items() if each}
 
     def wanted_slots(self):
         optimizer = self.optimizer
@@ -208,7 +237,9 @@ class KerasAdapter(_Adapter):
             "mg": optimizer.centered,
             "momentum": self.rule.has_momentum_slot(optimizer.momentum),
             "average": optimizer.use_ema,
-            "gradient_accumulator": optimizer.gradient_accumulation_steps,
+            "gradient_accumulator": getattr(
+                optimizer, "gradient_accumulation_steps", None
+            ),
         }
         return [slot for slot, is_wanted in wanted.items() if is_wanted]
 
@@ -219,20 +250,15 @@ class KerasAdapter(_Adapter):
         return self.optimizer._learning_rate
 
 
-class Keras2Adapter(_Adapter):
-    """`tf_keras.optimizers.RMSprop`, the `tf.keras` class of TensorFlow 2.11 to 2.15."""
+class Keras2Adapter(KerasAdapter):
+    """`tf_keras.optimizers.RMSprop`: `tf.keras` of TensorFlow 2.11 to 2.15.
+
+    Keras 3 has kept its lists of slots. It knows no variables: only `_index_dict`
+    leads from one to its place, since TensorFlow 2.9.
+    """
 
     kind = "keras2"
     rule = KERAS2
-    # Keras 3 has kept these lists, and it knows the variables beside them. Here only
-    # `_index_dict` leads from a variable to its place, since TensorFlow 2.9.
-    lists = types.MappingProxyType(
-        {
-            slot: attribute
-            for slot, attribute in KerasAdapter.lists.items()
-            if slot != "gradient_accumulator"
-        }
-    )
 
     @staticmethod
     def classes():
@@ -246,13 +272,6 @@ class Keras2Adapter(_Adapter):
 
     def known_variables(self):
         return None
-
-    def _held(self):
-        held = {
-            slot: getattr(self.optimizer, attribute, None)
-            for slot, attribute in self.lists.items()
-        }
-        return {slot: each for slot, each in held.items() if each}
 
     def _anonymous_rows(self):
         held = self._held()
@@ -269,23 +288,10 @@ class Keras2Adapter(_Adapter):
             return {}
         return {slot: each[index] for slot, each in self._held().items()}
 
-    def wanted_slots(self):
-        optimizer = self.optimizer
-        wanted = {
-            "rms": True,
-            "mg": optimizer.centered,
-            "momentum": self.rule.has_momentum_slot(optimizer.momentum),
-            "average": optimizer.use_ema,
-        }
-        return [slot for slot, is_wanted in wanted.items() if is_wanted]
-
     def build(self, variables):
         # As apply_gradients does, which names the slots so.
         with tf.name_scope(self.optimizer.name), tf.init_scope():
             self.optimizer.build([native(variable) for variable in variables])
-
-    def rate(self):
-        return self.optimizer._learning_rate
 
 
 class LegacyAdapter(_Adapter):
@@ -315,7 +321,8 @@ class LegacyAdapter(_Adapter):
         prefix = f"{self.optimizer._name}/"
         rows = []
         for slots in self.optimizer._slots.values():
-            name = name_of(slots["rms"]).removesuffix("/rms").removeprefix(prefix)
+            slot, held = next(iter(slots.items()))
+            name = name_of(held).removesuffix(f"/{slot}").removeprefix(prefix)
             rows.append((name, slots))
         return rows
 

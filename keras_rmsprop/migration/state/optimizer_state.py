@@ -1,10 +1,11 @@
 """`OptimizerState`: what an RMSProp optimizer remembers between two steps."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 
-from keras_rmsprop.migration.state import application, file_format
+from keras_rmsprop.migration.state import application, file_format, naming
 
 # Slots go by their TF1 names, and what only Keras has by its Keras names.
 SLOT_NAMES = ("rms", "mg", "momentum", "average", "gradient_accumulator")
@@ -17,7 +18,8 @@ class VariableState:
     Attributes:
         slots: Dictionary of arrays of the variable's shape. `"rms"`: mean of squared
             gradients; `"mg"`: mean of gradients (centered only); `"momentum"`; and
-            from Keras 3 `"average"` (`use_ema`) and `"gradient_accumulator"`.
+            from Keras `"average"` (`use_ema`) and `"gradient_accumulator"`. An
+            OptimizerV2 of another class has slots of other names.
         value: The variable's own value as an array, or None where the source holds
             none.
     """
@@ -33,7 +35,8 @@ class VariableState:
     @property
     def shape(self):
         """Shape of the variable, a tuple."""
-        return self.slots["rms"].shape
+        arrays = [*self.slots.values(), *([] if self.value is None else [self.value])]
+        return np.shape(arrays[0]) if arrays else ()
 
 
 @dataclasses.dataclass(eq=False)
@@ -49,13 +52,17 @@ class OptimizerState:
         kind: `"tf1"`, `"legacy"`, `"keras2"` or `"keras"`: the generation of the
             source's API.
         update_rule: Name of the `UpdateRule` the source trained with, or None where
-            a Keras file does not tell.
+            a Keras file does not tell, and for an OptimizerV2 that is no RMSProp.
         hyperparameters: Dictionary of those that the source holds as numbers, by
             the argument names of its API.
         origin: Where it was read from, for messages.
         others: Dictionary of arrays by name: the model's variables that the source
             holds and the optimizer keeps nothing of, such as the moving statistics of
             a batch normalization.
+        loss_scale: Dictionary of what a `LossScaleOptimizer` around the optimizer
+            held, empty if there was none: `"dynamic_scale"`, the factor;
+            `"step_counter"`, the number of steps since it last changed; and its
+            arguments `"initial_scale"` and `"dynamic_growth_steps"`.
         not_read: Tuple of texts: what else the source holds and this state does not.
 
     Example:
@@ -78,6 +85,7 @@ class OptimizerState:
     hyperparameters: dict = dataclasses.field(default_factory=dict)
     origin: str = ""
     others: dict = dataclasses.field(default_factory=dict)
+    loss_scale: dict = dataclasses.field(default_factory=dict)
     not_read: tuple = ()
 
     @property
@@ -125,42 +133,55 @@ class OptimizerState:
         restore_values=False,
         session=None,
         global_step=None,
+        allow=(),
     ):
         """Builds an optimizer on variables and gives it this state.
 
         Variables are matched to the state's by name (`keras.Variable.path`, or
-        `tf.Variable.name` without `:0`), then by a name that is the other's without
-        outer scopes, then by a shape that only one of either side has. A state
-        without names is matched by position, and every shape has to agree.
+        `tf.Variable.name` without `:0`), whole or without outer scopes, and by a
+        shape that only one of either side has. A number at the end of a name
+        (`dense_1`) counts for nothing unless both sides have the same ones in the
+        same order. A state without names is matched by position, and every shape has
+        to agree. Whatever leaves a choice is an error, which prints a `name_map`.
 
         A momentum slot that the optimizer needs though its momentum is 0 starts at
         zero; one that it does not have is dropped if the source's momentum was 0.
-        Neither changes a result.
+        Neither changes a result. Where the state tells how the source was made, an
+        optimizer that was made otherwise is refused.
 
         Args:
             optimizer: `keras_rmsprop.RMSprop`, `keras_rmsprop.legacy.RMSprop`,
                 `compat_v1.train.RMSPropOptimizer`, or one of those that shipped.
                 Its hyperparameters stay as they are; `migration.arguments` gives
                 those of the source.
-            variables: List of the variables to train, `keras.Variable` or
-                `tf.Variable`.
+            variables: The model to train; or a list of its variables,
+                `keras.Variable` or `tf.Variable`.
             name_map: Dictionary of names in the state by names of variables, for
                 those that the rules above leave undecided. Defaults to None.
             restore_values: Whether the variables also take the values that the
-                source holds for them. Defaults to False.
+                source holds for them; those of a model with the ones that are not
+                trained. What the source has besides is named in a warning. Defaults
+                to False.
             session: Session of the variables' graph, for a TF1 graph. Slots are
                 created in the graph if `minimize` has not done so; what is written
                 needs no initializer. Defaults to None: eager execution.
             global_step: Variable to set to the number of steps; a TF1 optimizer has
                 no counter of its own. Defaults to None.
+            allow: Names of what may be otherwise than in the source: `"update_rule"`,
+                `"centered"` (mean gradients are dropped), `"momentum"` (it starts at
+                zero, or is dropped) and the other arguments; `"nan"` and `"negative"`
+                for such elements of slots (negative ones of mean squares). Each is
+                named, so that what has not been seen is still refused. Defaults to
+                none of them.
 
         Returns:
             `optimizer`.
 
         Raises:
             ValueError: If a variable or a slot is ambiguous, missing, left over or
-                of another shape or dtype. The message lists them all, and nothing
-                has been written.
+                of another shape or dtype, or the optimizer contradicts the state. The
+                message lists them, and nothing has been written.
+            TypeError: If it is no RMSProp optimizer, or these are no variables.
 
         Example:
 
@@ -172,9 +193,23 @@ class OptimizerState:
         >>> int(optimizer.iterations)
         7
         """
-        application.apply(
-            self, optimizer, variables, name_map, restore_values, session, global_step
+        unused = application.apply(
+            self,
+            optimizer,
+            variables,
+            name_map,
+            restore_values=restore_values,
+            session=session,
+            global_step=global_step,
+            allow=allow,
         )
+        if restore_values and unused:
+            warnings.warn(
+                f"The source also holds {naming.listed(unused)}, which these variables "
+                "are not, and which stay as they are. Given the model instead of a "
+                "list, `apply_to` takes those that it has; `state.others` has all.",
+                stacklevel=2,
+            )
         return optimizer
 
     def save(self, path):
@@ -216,13 +251,17 @@ class OptimizerState:
         ]
         rows = [("variable", "shape", "dtype", "slots", "value")]
         for name, each in self.variables.items():
-            rms = each.slots["rms"]
+            dtype = next(iter(each.slots.values())).dtype.name
             value = "no" if each.value is None else "yes"
-            rows.append(
-                (name, str(rms.shape), rms.dtype.name, ", ".join(each.slots), value)
-            )
+            rows.append((name, str(each.shape), dtype, ", ".join(each.slots), value))
         widths = [max(map(len, column)) for column in zip(*rows)]
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths))
             lines.append("  " + "  ".join(cells).rstrip())
+        if self.loss_scale:
+            held = ", ".join(f"{k}={v!r}" for k, v in self.loss_scale.items())
+            lines.append(f"  loss scale: {held}")
+        if self.others:
+            lines.append(f"  without slots: {naming.listed(self.others, 8)}")
+        lines += [f"  not read: {text}" for text in self.not_read]
         return "\n".join(lines)

@@ -57,7 +57,12 @@ def _graph_optimizer(**arguments):
 
 
 class GraphTest(parameterized.TestCase):
-    @parameterized.product(arguments=list(ARGUMENTS), sparse=[False, True])
+    # What tf_keras clips is slices. TensorFlow 1.4 to 1.12 clipped their sum, as the
+    # recordings in `tests/originals` show.
+    @parameterized.parameters(
+        *((arguments, False) for arguments in ARGUMENTS),
+        *((arguments, True) for arguments in ("defaults", "decay", "rho")),
+    )
     def test_steps_are_those_of_tf_keras(self, arguments, sparse):
         arguments = ARGUMENTS[arguments]
         ours = _train(lambda: RMSprop(**arguments), sparse)
@@ -67,6 +72,31 @@ class GraphTest(parameterized.TestCase):
         self.assertEqual(ours[-1], STEPS)
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(a, b)
+
+    def test_reference_variables_train_as_resource_variables(self):
+        final = []
+        for use_resource in (False, True):
+            with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+                variable = tf.compat.v1.get_variable(
+                    "v", initializer=[1.0, 2.0], use_resource=use_resource
+                )
+                updates = RMSprop().get_updates(tf.reduce_sum(variable**2), [variable])
+                session.run(tf.compat.v1.global_variables_initializer())
+                for _ in range(3):
+                    session.run(updates)
+                final.append(session.run(variable))
+        np.testing.assert_array_equal(*final)
+        self.assertLess(final[0][0], 1.0)
+
+    def test_hyperparameters_have_the_dtype_of_keras(self):
+        keras.config.set_floatx("float64")
+        self.addCleanup(keras.config.set_floatx, "float32")
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            variable = tf.Variable([1.0], dtype=tf.float64)
+            optimizer = RMSprop(lr=0.1)
+            optimizer.get_updates(tf.reduce_sum(variable**2), [variable])
+            session.run(tf.compat.v1.global_variables_initializer())
+            self.assertEqual(session.run(optimizer.lr), 0.1)
 
     def test_constraints_apply_after_each_step(self):
         def constraint(w):

@@ -52,7 +52,7 @@ def test_tolerances_decide(command):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["adam", "keras"], "must start with one of keras, legacy, tf1"),
+        (["adam", "keras"], "must start with one of keras, keras2, legacy, tf1"),
         (["keras:rho", "keras"], "must be written KIND:NAME=VALUE"),
         (["keras:rho=f()", "keras"], "must be written KIND:NAME=VALUE"),
         (["keras:rho=1)+f(x=1", "keras"], "must be written KIND:NAME=VALUE"),

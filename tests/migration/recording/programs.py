@@ -251,18 +251,6 @@ def eager(recorder):
     return final([kernel.numpy()])
 
 
-PROGRAMS = (
-    session,
-    monitored,
-    centered,
-    estimator,
-    fit,
-    fit_decay,
-    loop,
-    eager,
-)
-
-
 def main(name, path=None):
     """Runs a program of this name."""
     recorder = None

@@ -11,6 +11,7 @@ import compat_v1.train
 import keras_rmsprop
 from compat_v1.keras import optimizer_v1
 from keras_rmsprop import migration
+from keras_rmsprop.migration import translation
 
 tf1 = tf.compat.v1
 TARGETS = {
@@ -211,9 +212,148 @@ def test_a_state_gives_what_it_holds_and_names_what_it_does_not():
     found = migration.arguments(state, keras_rmsprop.RMSprop)
     assert found.arguments["update_rule"] == "tf1"
     assert found.not_carried == {}
-    del state.hyperparameters["epsilon"]
+    del state.hyperparameters["epsilon"], state.hyperparameters["momentum"]
+    with pytest.raises(
+        ValueError, match="does not hold momentum, epsilon, and"
+    ) as error:
+        migration.arguments(state, keras_rmsprop.RMSprop, rho=0.5)
+    assert "    epsilon=...,  # 1e-07 by default" in str(error.value)
+    with pytest.raises(ValueError, match="does not hold epsilon"):
+        # What the message shows, with one `...` left.
+        migration.arguments(state, keras_rmsprop.RMSprop, momentum=0.9, epsilon=...)
+    found = migration.arguments(state, keras_rmsprop.RMSprop, momentum=0.9, epsilon=1.0)
+    assert (found.arguments["momentum"], found.arguments["epsilon"]) == (0.9, 1.0)
+    assert found.not_carried == {}
+
+
+def state_with(slots=("rms",), **fields):
+    variable = migration.VariableState(dict.fromkeys(slots, np.ones(2, "float32")))
+    return migration.OptimizerState({"v": variable}, iterations=1, **fields)
+
+
+@pytest.mark.parametrize(
+    "state, unknown",
+    [
+        (
+            state_with(("rms", "momentum"), kind="tf1", update_rule="tf1"),
+            {"learning_rate", "rho", "momentum", "epsilon"},
+        ),
+        (
+            state_with(
+                ("rms", "mg"),
+                kind="legacy",
+                update_rule="legacy",
+                hyperparameters={"learning_rate": 0.1, "decay": 0.0, "rho": 0.9},
+            ),
+            {"epsilon", "clipnorm", "clipvalue", "global_clipnorm"},
+        ),
+        (
+            state_with(
+                ("rms", "average"),
+                hyperparameters={"learning_rate": 0.1},
+            ),
+            {
+                "rho",
+                "epsilon",
+                "clipnorm",
+                "clipvalue",
+                "global_clipnorm",
+                "weight_decay",
+                "ema_momentum",
+                "ema_overwrite_frequency",
+                "loss_scale_factor",
+                "update_rule",
+                "sparse_updates",
+            },
+        ),
+        (
+            state_with(
+                update_rule="keras",
+                hyperparameters={"name": "x", "rho": 0.9, "epsilon": 1e-7},
+            ),
+            {"learning_rate"},
+        ),
+        (
+            state_with(
+                kind="legacy",
+                update_rule="legacy",
+                hyperparameters={"lr": 0.1, "rho": 0.9, "decay": 0.0, "epsilon": 1e-8},
+            ),
+            set(),
+        ),
+    ],
+    ids=["tf1_names", "legacy_checkpoint", "keras_checkpoint", "schedule", "2017"],
+)
+def test_every_default_that_could_differ_is_asked_for(state, unknown):
+    target = keras_rmsprop.RMSprop
+    usual = translation.needed(state, target)
+    assert set(usual) == unknown
+    # A rate that float32 holds.
+    given = {**usual, **({"learning_rate": 0.125} if "learning_rate" in usual else {})}
+    for name in unknown:
+        others = {key: value for key, value in given.items() if key != name}
+        with pytest.raises(ValueError, match=f"does not hold {name}, and"):
+            migration.arguments(state, target, **others)
+    twin = target(**migration.arguments(state, target, **given).arguments)
+    assert all(twin.get_config()[name] == given[name] for name in given)
+
+
+def test_a_given_argument_goes_by_the_names_of_either_side():
+    state = state_with(("rms", "momentum"), kind="tf1", update_rule="tf1")
+    rest = {"learning_rate": 0.1, "momentum": 0.0, "epsilon": 1e-10}
+    for name in ("rho", "decay"):
+        found = migration.arguments(state, keras_rmsprop.RMSprop, **{name: 0.7}, **rest)
+        assert found.arguments["rho"] == 0.7
+    # TF1's rho, or what divides the learning rate?
+    with pytest.raises(ValueError, match="decay=0.7, which is rho or time_decay"):
+        migration.arguments(state, keras_rmsprop.legacy.RMSprop, decay=0.7, **rest)
+    for wrong in ({"beta": 1}, {"rho": 0.7, "decay": 0.7}):
+        with pytest.raises(ValueError, match="An argument must be one of"):
+            migration.arguments(state, keras_rmsprop.RMSprop, **wrong, **rest)
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        {
+            "module": "a.project",
+            "class_name": "Warmup",
+            "registered_name": "a>Warmup",
+            "config": {"steps": 9},
+        },
+        {"module": "keras.layers", "class_name": "Dense", "config": {"units": 1}},
+        {"class_name": "ExponentialDecay", "config": {"nothing": 1}},
+        {"class_name": None},
+    ],
+    ids=["custom", "no_schedule", "wrong_arguments", "nothing"],
+)
+def test_a_schedule_that_cannot_be_made_is_not_carried_and_never_a_default(rate):
+    state = state_with(
+        update_rule="keras",
+        hyperparameters={
+            "name": "x",
+            "rho": 0.9,
+            "epsilon": 1e-7,
+            "learning_rate": rate,
+        },
+    )
     found = migration.arguments(state, keras_rmsprop.RMSprop)
-    assert found.not_carried == {"epsilon": "the source does not hold it"}
+    assert "it is a schedule" in found.not_carried["learning_rate"]
+    assert repr(rate["class_name"]) in repr(found).replace("\n    ", " ")
+    with pytest.raises(ValueError, match="cannot be given to keras_rmsprop.RMSprop"):
+        keras_rmsprop.RMSprop(**found.arguments)
+    found = migration.arguments(state, keras_rmsprop.RMSprop, learning_rate=0.2)
+    assert found.arguments["learning_rate"] == 0.2 and found.not_carried == {}
+
+
+def test_arguments_are_shown_as_python():
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.05, 3, 0.5)
+    found = migration.arguments(
+        ("keras", {"learning_rate": schedule, "name": "x"}), keras_rmsprop.RMSprop
+    )
+    shown = eval(repr(found), {"keras": keras, "keras_rmsprop": keras_rmsprop})
+    twin = keras_rmsprop.RMSprop(**found.arguments)
+    assert shown.get_config() == twin.get_config()
 
 
 @pytest.mark.parametrize(
@@ -229,3 +369,16 @@ def test_a_state_gives_what_it_holds_and_names_what_it_does_not():
 def test_what_is_unknown_is_refused(source, target, error, message):
     with pytest.raises(error, match=message):
         migration.arguments(source, target)
+
+
+def test_what_a_reader_could_tell_of_an_unknown_rate_is_passed_on():
+    state = migration.OptimizerState(
+        {"w": migration.VariableState({"rms": np.ones(2), "momentum": np.ones(2)})},
+        kind="tf1",
+        update_rule="tf1",
+        hyperparameters={"decay": 0.9, "momentum": 0.9, "epsilon": 1e-10},
+        not_read=("learning_rate: it was 0.00295 at the checkpoint's step", "other: x"),
+    )
+    with pytest.raises(ValueError, match="it was 0.00295 at the checkpoint's") as error:
+        migration.arguments(state, keras_rmsprop.RMSprop)
+    assert "other" not in str(error.value)

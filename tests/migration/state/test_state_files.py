@@ -60,6 +60,15 @@ states = st.builds(
     update_rule=st.none() | names,
     hyperparameters=st.dictionaries(names, scalars, max_size=3),
     origin=names,
+    others=st.dictionaries(
+        names.map("other {}".format),
+        st_numpy.arrays(
+            st.sampled_from(["float32", "int64", "uint8", "bool"]),
+            st_numpy.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3),
+        ),
+        max_size=2,
+    ),
+    not_read=st.lists(names, max_size=2).map(tuple),
 )
 
 
@@ -72,7 +81,8 @@ def test_every_state_is_loaded_as_it_was_saved(state):
         loaded = migration.OptimizerState.load(path)
         assert os.listdir(directory) == ["state.npz"]
     runs.assert_same_state(loaded, state)
-    for field in ("kind", "update_rule", "hyperparameters", "origin"):
+    runs.assert_same_bits(loaded.others, state.others)
+    for field in ("kind", "update_rule", "hyperparameters", "origin", "not_read"):
         assert getattr(loaded, field) == getattr(state, field)
     assert repr(loaded) == repr(state)
 
@@ -156,6 +166,10 @@ HEADERS = {
     "no_rms": lambda h: h["variables"][0].update(slots={}),
     "hyperparameters": lambda h: h.update(hyperparameters=None),
     "not_a_dictionary": lambda h: [h],
+    "others": lambda h: h.update(others={}),
+    "others_value": lambda h: h.update(others=[{"name": "x", "value": None}]),
+    "others_twice": lambda h: h.update(others=[dict(h["variables"][0])]),
+    "not_read": lambda h: h.update(not_read=[1]),
     "dtype": lambda h: h["variables"][0]["slots"]["rms"].update(dtype="object"),
     "dtype_other": lambda h: h["variables"][0]["slots"]["rms"].update(dtype="float16"),
     "shape": lambda h: h["variables"][0]["slots"]["rms"].update(shape=[2, 3]),
@@ -242,7 +256,7 @@ s.OptimizerState({"v": s.VariableState({"rms": np.zeros(100_000)})}).save(sys.ar
         child.kill()
         child.wait()
         child.stdout.close()
-    assert len(os.listdir(saved.parent)) == 2
+    assert os.listdir(saved.parent) == [saved.name]
     runs.assert_same_state(migration.OptimizerState.load(saved), state)
 
 

@@ -4,16 +4,17 @@ import os
 import zipfile
 
 import h5py
-import tensorflow as tf
 
 from keras_rmsprop.migration.state import file_format, live
 from keras_rmsprop.migration.state.optimizer_state import OptimizerState
 from keras_rmsprop.migration.state.readers import (
+    checkpoint_paths,
     hdf5,
     keras_weights,
     live_optimizer,
     object_checkpoint,
     saver_checkpoint,
+    weights_file,
 )
 
 # Reader of each kind of source, what that is called, and the options it takes.
@@ -34,6 +35,11 @@ _READERS = {
     "weights": (
         keras_weights.read_weights,
         "a Keras 3 .weights.h5 file",
+        ("variables", "centered"),
+    ),
+    "divided": (
+        keras_weights.read_divided_weights,
+        "a Keras 3 .weights.json file",
         ("variables", "centered"),
     ),
     "keras": (keras_weights.read_archive, "a .keras file", ("variables",)),
@@ -58,18 +64,20 @@ def read_state(
               `tf_keras` or Keras 3 optimizers): its prefix, one of its files, or
               its directory, for the latest in there;
             - an `.h5` file of `tf_keras` or Keras with optimizer weights;
-            - a Keras 3 `.keras` or `.weights.h5` file;
+            - a Keras 3 `.keras`, `.weights.h5` or `.weights.json` file;
             - a file that `OptimizerState.save` wrote;
             - an RMSProp optimizer, ours or shipped.
-        variables: List of the variables. For a Keras 3 file: the model's
-            `trainable_variables`, which give the names that the file lacks. For an
-            optimizer: those to read, with their values; `tf_keras` and eager TF1
-            optimizers only know the names otherwise. Defaults to None.
+        variables: List of the variables. For a Keras 3 file: the model, which gives
+            the names that the file lacks and so the values of its variables, or its
+            `trainable_variables`, which give the names alone. For an optimizer: those
+            to read, with their values; `tf_keras` and eager TF1 optimizers only know
+            the names otherwise. Defaults to None.
         session: Session that holds the variables of a TF1 graph. Defaults to None.
         optimizer_name: Which optimizer of a checkpoint to read, if there are more:
             the `name` of a TF1 optimizer (or the name scope of its operations,
             where several share a name), or the path of an attribute in a
-            `tf.train.Checkpoint`. Defaults to None.
+            `tf.train.Checkpoint`, where it may also be an OptimizerV2 of another
+            class. Defaults to None.
         centered: Whether the optimizer is centered, where a file does not tell.
             Defaults to None.
         global_step: Name of the variable of a checkpoint that counts TF1's steps.
@@ -86,7 +94,7 @@ def read_state(
 
     Example:
 
-    >>> import keras, keras_rmsprop
+    >>> import keras, keras_rmsprop, tensorflow as tf
     >>> weight = keras.Variable([1.0, 2.0], name="w")
     >>> optimizer = keras_rmsprop.RMSprop(0.1, rho=0.5)
     >>> optimizer.apply([tf.constant([2.0, 0.0])], [weight])
@@ -113,6 +121,12 @@ def read_state(
     return reader(source, **given)
 
 
+def about(source):
+    """Returns what a source is, in words, and the options that `read_state` takes."""
+    _, what, options = _READERS[_kind(source)[0]]
+    return what, options
+
+
 def _kind(source):
     """Returns the key into `_READERS` and the source as its reader takes it."""
     if not isinstance(source, (str, os.PathLike)):
@@ -123,7 +137,7 @@ def _kind(source):
             f"source={source!r} of type {type(source).__name__}"
         )
     path = os.fspath(source)
-    prefix = _checkpoint_prefix(path)
+    prefix = checkpoint_paths.find(path)
     if prefix is not None:
         return object_checkpoint.kind(prefix), prefix
     if os.path.isdir(path):
@@ -139,27 +153,10 @@ def _kind(source):
         return ("state" if is_state else "keras"), path
     if h5py.is_hdf5(path):
         return ("hdf5" if hdf5.has_optimizer_weights(path) else "weights"), path
+    if weights_file.is_index(path):
+        return "divided", path
     raise ValueError(
         f"{path!r} is none of the files that hold optimizer state: a checkpoint, "
-        "a .keras, .h5 or .weights.h5 file, or a saved OptimizerState. It may be "
-        "truncated."
+        "a .keras, .h5, .weights.h5 or .weights.json file, or a saved "
+        "OptimizerState. It may be truncated."
     )
-
-
-def _checkpoint_prefix(path):
-    """Returns the prefix of the checkpoint that a path means, or None."""
-    if os.path.isdir(path):
-        latest = tf.train.get_checkpoint_state(path)
-        if latest is None:
-            # A SavedModel, the default of `model.save` from TensorFlow 2.0 to 2.12.
-            path = os.path.join(path, "variables", "variables")
-        elif os.path.exists(f"{latest.model_checkpoint_path}.index"):
-            path = latest.model_checkpoint_path
-        else:
-            # The directory was moved since.
-            name = os.path.basename(latest.model_checkpoint_path)
-            path = os.path.join(path, name)
-    for ending in (".index", ".meta", ".data-00000-of-00001"):
-        if path.endswith(ending) and os.path.exists(path):
-            path = path.removesuffix(ending)
-    return path if os.path.exists(f"{path}.index") else None

@@ -1,94 +1,28 @@
 """Reads an `.h5` file of a whole model, in which slots are known by their names."""
 
-import contextlib
-import json
+import os
 import re
 
-import h5py
-import ml_dtypes
-import numpy as np
-
-from keras_rmsprop.migration.state.live import plain
-from keras_rmsprop.migration.state.optimizer_state import OptimizerState, VariableState
+from keras_rmsprop.migration.state.optimizer_state import OptimizerState
+from keras_rmsprop.migration.state.readers import (
+    checked,
+    hdf5_file,
+    optimizer_config,
+    slot_names,
+)
 
 _GROUP = "optimizer_weights"
-_SLOTS = {
-    "rms": "rms",
-    "mg": "mg",
-    "momentum": "momentum",
-    "velocity": "rms",
-    "average_gradient": "mg",
-    "average": "average",
-    "gradient_accumulator": "gradient_accumulator",
-}
-# How each API names a slot of the variable `dense/kernel`.
-_SLOT_NAMES = {
-    # RMSprop/dense/kernel/rms, in TF1 graphs training/RMSprop/dense/kernel/rms
-    "legacy": re.compile("(?P<name>.+)/(?P<slot>rms|momentum|mg)"),
-    # RMSprop/velocity/dense/kernel
-    "tf_keras": re.compile(
-        "[^/]+/(?P<slot>velocity|momentum|average_gradient)/(?P<name>.+)"
-    ),
-    # rm_sprop/dense_kernel_velocity
-    "keras": re.compile(
-        "[^/]+/(?P<name>.+)_"
-        "(?P<slot>velocity|momentum|average_gradient|average|gradient_accumulator)"
-    ),
-}
-_COUNTER = re.compile("(.*/)?iter(ation)?")
-
-
-@contextlib.contextmanager
-def opened(file, origin):
-    """Yields an open HDF5 file; errors in reading it name the origin."""
-    try:
-        with h5py.File(file, "r") as opened_file:
-            yield opened_file
-    except (OSError, KeyError, RuntimeError) as error:
-        raise ValueError(
-            f"{origin!r} is truncated or damaged, or is no HDF5 file: {error}"
-        ) from error
-
-
-def array(group, name):
-    """Returns a dataset of a group as an array.
-
-    Raises:
-        ValueError: If it is no plain dataset of numbers in this file. HDF5 can also
-            refer to other files, which a file from elsewhere has no business with.
-    """
-    at = group
-    for part in name.split("/"):
-        link = at.get(part, getlink=True) if isinstance(at, h5py.Group) else None
-        if not isinstance(link, h5py.HardLink):
-            raise ValueError(  # noqa: TRY004 (the file is wrong, not an argument)
-                f"{group.file.filename!r} has no dataset {name!r}."
-            )
-        at = at[part]
-    if not isinstance(at, h5py.Dataset) or at.external or at.is_virtual:
-        raise ValueError(f"{name!r} in {group.file.filename!r} is no plain dataset.")
-    if at.attrs.get("dtype") == "bfloat16":
-        # Keras marks what HDF5 only knows as two bytes.
-        return np.array(at[()]).view(ml_dtypes.bfloat16)
-    if at.dtype.kind not in "fiuc":
-        raise ValueError(f"{name!r} in {group.file.filename!r} holds no numbers.")
-    return np.array(at[()])
+_MODEL = "model_weights"
+# RMSprop/iter, in TF1 graphs training/RMSprop/iter
+_LEGACY_COUNTER = re.compile("(?P<scope>.+)/iter")
+# iteration, later rm_sprop/iteration; the last two are of loss scaling
+_SCALARS = re.compile("([^/]+/)?(iteration|learning_rate|step_counter|dynamic_scale)")
 
 
 def has_optimizer_weights(path):
     """Whether an HDF5 file is one of a whole model with an optimizer."""
-    with opened(path, path) as file:
+    with hdf5_file.opened(path, path, os.path.getsize(path)) as file:
         return _GROUP in file
-
-
-def check_class(config, origin):
-    """Raises a ValueError unless the configuration of an optimizer is RMSprop's."""
-    name = config.get("class_name") if isinstance(config, dict) else None
-    if not isinstance(name, str) or name.rpartition(">")[2] != "RMSprop":
-        raise ValueError(
-            f"{origin!r} holds the state of an optimizer {name!r}, not of RMSprop."
-        )
-    return dict(config.get("config") or {})
 
 
 def read(path):
@@ -100,97 +34,184 @@ def read(path):
     Returns:
         An `OptimizerState`.
     """
-    with opened(path, path) as file:
-        group = file[_GROUP]
-        stored = {name.removesuffix(":0"): array(group, name) for name in _names(group)}
-        values = _model_weights(file)
-        config = _optimizer_config(file, path)
-    api = _api(stored)
-    slots, iterations = {}, None
-    for name, value in stored.items():
-        match = _SLOT_NAMES[api].fullmatch(name)
-        if _COUNTER.fullmatch(name):
-            iterations = int(value)
-        elif match:
-            variable = _variable(match["name"], api, values)
-            slots.setdefault(variable, {})[_SLOTS[match["slot"]]] = value
-    if not slots or not all("rms" in each for each in slots.values()):
-        raise ValueError(
-            f"{path!r} holds optimizer weights that are not named as those of RMSprop: "
-            f"{list(stored)}"
+    with hdf5_file.opened(path, path, os.path.getsize(path)) as file:
+        stored = {}
+        for name in file.texts(_GROUP, "weight_names"):
+            bare = name.removesuffix(":0")
+            if bare in stored:
+                raise ValueError(f"{path!r} has two optimizer weights {bare!r}.")
+            stored[bare] = file.array(f"{_GROUP}/{name}")
+        values, not_read = _model_weights(file)
+        training_config = file.text("/", "training_config")
+    config = optimizer_config.of_training(training_config, path)
+    if any(_LEGACY_COUNTER.fullmatch(name) for name in stored):
+        state = _legacy(stored, values, config, path)
+    else:
+        config.check_rmsprop(path)
+        state = _keras(stored, values, config, path)
+    state.not_read += not_read
+    if config.loss_scale and "dynamic_scale" not in state.loss_scale:
+        state.not_read += (
+            "the loss scale, of which the file has the first value only",
         )
-    rule = {"legacy": "legacy", "tf_keras": "keras", "keras": "keras"}[api]
+    return state
+
+
+def rule_name(hyperparameters, default):
+    """Returns the name of the update rule in the configuration of an optimizer."""
+    rule = hyperparameters.get("update_rule", default)
+    rule = rule.get("name") if isinstance(rule, dict) else rule
+    return rule if isinstance(rule, str) else default
+
+
+def _keras(stored, values, config, path):
+    """Returns the state of an RMSprop of Keras 2.11 and later."""
+    scalars = [name for name in stored if _SCALARS.fullmatch(name)]
+    names = [name for name in stored if name not in scalars]
+    found = slot_names.of_keras_2(names)
+    kind = "keras2"
+    if found is None:
+        kind = "keras"
+        found = {name: slot_names.of_keras(name) for name in names}
+        _check_understood(found, path)
+        found = _with_paths(found, values)
+    counts, loss_scale = [], dict(config.loss_scale)
+    for name in scalars:
+        word = name.rpartition("/")[2]
+        if word == "iteration":
+            counts.append(checked.count(stored[name], name, path))
+        elif word == "step_counter":
+            loss_scale[word] = checked.count(stored[name], name, path)
+        elif word == "dynamic_scale":
+            loss_scale[word] = checked.number(stored[name], name, path)
     return OptimizerState(
-        variables={
-            name: VariableState(arrays, values.get(name))
-            for name, arrays in slots.items()
-        },
-        iterations=iterations,
-        kind="legacy" if api == "legacy" else "keras",
-        update_rule=rule_name(config, rule),
-        hyperparameters=plain(config),
+        variables=_variables(stored, found, values, ("rms",), path),
+        # The scaling around an optimizer has a counter, too, and leaves it at 0.
+        iterations=max(counts, default=None),
+        kind=kind,
+        update_rule=rule_name(config.hyperparameters, kind),
+        hyperparameters=config.hyperparameters,
         origin=path,
+        others=_others(found, values),
+        loss_scale=loss_scale,
     )
 
 
-def rule_name(config, default):
-    """Returns the name of the update rule in the configuration of an optimizer."""
-    rule = config.get("update_rule", default)
-    return rule.get("name") if isinstance(rule, dict) else rule
+def _legacy(stored, values, config, path):
+    """Returns the state of an OptimizerV2, RMSprop or of a class of somebody's own."""
+    counters = [name for name in stored if _LEGACY_COUNTER.fullmatch(name)]
+    if len(counters) > 1:
+        raise ValueError(f"{path!r} has several step counters: {counters}.")
+    found = {
+        name: _legacy_slot(name, values) for name in stored if name not in counters
+    }
+    _check_understood(found, path)
+    is_rmsprop = config.class_name in (None, "RMSprop")
+    strange = {slot for _, slot in found.values()} - {"rms", "momentum", "mg"}
+    if is_rmsprop and strange:
+        raise ValueError(
+            f"{path!r} holds optimizer weights that are not named as those of RMSprop: "
+            f"slots {sorted(strange)}."
+        )
+    return OptimizerState(
+        variables=_variables(
+            stored, found, values, ("rms",) if is_rmsprop else (), path
+        ),
+        iterations=checked.count(stored[counters[0]], counters[0], path),
+        kind="legacy",
+        update_rule="legacy" if is_rmsprop else None,
+        hyperparameters=config.hyperparameters,
+        origin=path,
+        others=_others(found, values),
+        loss_scale=config.loss_scale,
+    )
 
 
-def _names(group):
-    """Returns the list of weight names, which long lists are stored of in pieces."""
-    if "weight_names" in group.attrs:
-        stored = [group.attrs["weight_names"]]
-    else:
-        stored = []
-        while f"weight_names{len(stored)}" in group.attrs:
-            stored.append(group.attrs[f"weight_names{len(stored)}"])
-    names = [name for piece in stored for name in np.asarray(piece).tolist()]
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+def _legacy_slot(name, values):
+    """Returns the variable and the slot in RMSprop/dense/kernel/rms, None if none."""
+    variable, _, slot = name.rpartition("/")
+    scoped = [each for each in values if variable.endswith(f"/{each}")]
+    found = max(scoped, key=len) if scoped else variable.partition("/")[2]
+    return (found, slot) if found and slot else None
+
+
+def _with_paths(found, values):
+    """Replaces the names of variables that have `_` for `/` by those in `values`.
+
+    Values may lack outer scopes of a name, and one name may end as another does: the
+    longest is meant.
+    """
+    paths = {}
+    for flat, _ in found.values():
+        fitting = [
+            path for path in values if f"_{flat}".endswith(f"_{path.replace('/', '_')}")
+        ]
+        longest = max(map(len, fitting), default=0)
+        fitting = [path for path in fitting if len(path) == longest]
+        # Names of which `_` hides the difference.
+        paths[flat] = fitting[0] if len(fitting) == 1 else flat
+    taken = list(paths.values())
+    paths = {flat: p if taken.count(p) == 1 else flat for flat, p in paths.items()}
+    return {name: (paths[flat], slot) for name, (flat, slot) in found.items()}
+
+
+def _check_understood(found, path):
+    """Raises a ValueError unless every optimizer weight is known to be a slot."""
+    unknown = [name for name, each in found.items() if each is None]
+    if unknown or not found:
+        raise ValueError(
+            f"{path!r} holds optimizer weights that are not named as those of RMSprop: "
+            f"{unknown[:10] or 'none'}"
+        )
+
+
+def _variables(stored, found, values, needed, path):
+    """Returns the `VariableState`s by name; all have the same slots."""
+    slots = {}
+    for name, (variable, slot) in found.items():
+        of_variable = slots.setdefault(variable, {})
+        if slot in of_variable:
+            raise ValueError(
+                f"{path!r} has two slots {slot!r} of the variable {variable!r}; "
+                f"{name!r} is one."
+            )
+        of_variable[slot] = stored[name]
+    wanted = {slot for _, slot in found.values()}.union(needed)
+    for variable, arrays in slots.items():
+        if wanted != set(arrays):
+            raise ValueError(
+                f"{path!r} has slots {list(arrays)} of the variable {variable!r}, "
+                f"without {sorted(wanted - set(arrays))}."
+            )
+    return {
+        name: checked.variable(name, arrays, values.get(name), path)
+        for name, arrays in slots.items()
+    }
+
+
+def _others(found, values):
+    trained = {variable for variable, _ in found.values()}
+    return {name: value for name, value in values.items() if name not in trained}
 
 
 def _model_weights(file):
-    """Returns the values of the model's weights by name."""
-    values = {}
-    layers = file.get("model_weights", {})
-    for layer in layers:
-        for name in _names(layers[layer]):
-            values[name.removesuffix(":0")] = array(layers[layer], name)
-    return values
-
-
-def _optimizer_config(file, path):
-    stored = file.attrs.get("training_config")
-    if stored is None:
-        return {}
-    text = stored.decode() if isinstance(stored, bytes) else str(stored)
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise ValueError(
-            f"The training_config of {path!r} is no JSON: {error}"
-        ) from error
-    config = config.get("optimizer_config") if isinstance(config, dict) else None
-    return check_class(config, path)
-
-
-def _api(names):
-    if any(name.endswith("/rms") for name in names):
-        return "legacy"
-    if any("/velocity/" in name for name in names):
-        return "tf_keras"
-    return "keras"
-
-
-def _variable(name, api, values):
-    """Returns the name of the variable that the name of a slot contains."""
-    if api == "tf_keras":
-        return name
-    if api == "keras":
-        # Keras 3 replaces the slashes of a path.
-        fitting = [each for each in values if each.replace("/", "_") == name]
-        return fitting[0] if len(fitting) == 1 else name
-    scoped = [each for each in values if name.endswith(f"/{each}")]
-    return max(scoped, key=len) if scoped else name.partition("/")[2]
+    """Returns the values of the model's weights by name, and what is left out."""
+    values, unclear = {}, []
+    layers = file.texts(_MODEL, "layer_names") if _MODEL in file else []
+    for layer in [*layers, "top_level_model_weights"]:
+        group = f"{_MODEL}/{layer}"
+        for name in file.texts(group, "weight_names") if group in file else ():
+            bare = name.removesuffix(":0")
+            # Keras 3.0 had no paths here: of two layers, both had a `kernel`.
+            bare = bare if "/" in bare else f"{layer}/{bare}"
+            value = file.array(f"{group}/{name}")
+            if bare in values and values[bare].tobytes() != value.tobytes():
+                unclear.append(bare)
+            # A layer that two models share is there twice.
+            values[bare] = value
+    for name in unclear:
+        values.pop(name, None)
+    return values, tuple(
+        f"the values of {name!r}, the name of several weights"
+        for name in dict.fromkeys(unclear)
+    )

@@ -7,21 +7,30 @@ schedule, and then one array per trainable variable and kind of slot.
 import collections
 import io
 import itertools
-import json
+import os
+import re
 import zipfile
 
-import h5py
+import keras
 import numpy as np
 
 from keras_rmsprop.migration.state import file_format
-from keras_rmsprop.migration.state.live import name_of, plain
-from keras_rmsprop.migration.state.optimizer_state import OptimizerState, VariableState
-from keras_rmsprop.migration.state.readers import hdf5
+from keras_rmsprop.migration.state.live import name_of
+from keras_rmsprop.migration.state.optimizer_state import OptimizerState
+from keras_rmsprop.migration.state.readers import (
+    checked,
+    model_values,
+    optimizer_config,
+    weights_file,
+)
+from keras_rmsprop.migration.state.readers.hdf5 import rule_name
 from keras_rmsprop.update_rule import UpdateRule
 
-_GROUP = "optimizer/vars"
+_OPTIMIZER = "optimizer"
+_INNER = "optimizer/inner_optimizer"
 _WEIGHTS = "model.weights.h5"
 _CONFIG = "config.json"
+_METADATA = "metadata.json"
 # What an optimizer may hold if only the file of its weights is known.
 _POSSIBLE_SLOTS = (
     ("rms",),
@@ -29,6 +38,12 @@ _POSSIBLE_SLOTS = (
     ("rms", "mg"),
     ("rms", "momentum", "mg"),
 )
+# Keras' classes, as their objects are named by default.
+_OTHER_CLASSES = {
+    name.lower()
+    for name, each in vars(keras.optimizers).items()
+    if isinstance(each, type) and issubclass(each, keras.optimizers.Optimizer)
+} - {"optimizer", "rmsprop", "lossscaleoptimizer"}
 
 
 def read_weights(path, variables=None, centered=None):
@@ -36,26 +51,18 @@ def read_weights(path, variables=None, centered=None):
 
     Args:
         path: Path of the file.
-        variables: The model's trainable variables, for their names and shapes.
+        variables: The model, or its trainable variables for their names and shapes.
         centered: Whether the optimizer is centered, where the file does not tell.
 
     Returns:
         An `OptimizerState`.
     """
-    arrays, named, model = _arrays(path, path)
-    # Only `keras_rmsprop.legacy` stores its hyperparameters by name.
-    kind = "legacy" if "rho" in named else "keras"
-    possible = [slots for slots in _POSSIBLE_SLOTS if centered in (None, "mg" in slots)]
-    return _state(
-        arrays,
-        possible,
-        variables,
-        model,
-        path,
-        kind=kind,
-        rule="legacy" if kind == "legacy" else None,
-        hyperparameters={name: float(str(value)) for name, value in named.items()},
-    )
+    return _read_weights(weights_file.read(path), variables, centered)
+
+
+def read_divided_weights(path, variables=None, centered=None):
+    """Reads a `.weights.json` file and those it lists; see `read_weights`."""
+    return _read_weights(weights_file.read_divided(path), variables, centered)
 
 
 def read_archive(path, variables=None):
@@ -63,86 +70,179 @@ def read_archive(path, variables=None):
 
     Args:
         path: Path of the file.
-        variables: The model's trainable variables, for their names and shapes.
+        variables: The model, or its trainable variables for their names and shapes.
 
     Returns:
         An `OptimizerState`.
     """
-    with file_format.archive_errors(path, "a valid .keras file"):
-        with zipfile.ZipFile(path) as archive:
-            members = {name: archive.read(name) for name in (_CONFIG, _WEIGHTS)}
-        config = json.loads(members[_CONFIG].decode())
+    members = _members(path)
+    config = optimizer_config.from_json(members[_CONFIG], path, _CONFIG)
+    metadata = optimizer_config.from_json(members[_METADATA], path, _METADATA)
     compiled = config.get("compile_config") if isinstance(config, dict) else None
-    if not compiled:
+    if not isinstance(compiled, dict):
         raise ValueError(f"{path!r} holds a model that was not compiled.")
-    optimizer = compiled.get("optimizer")
-    hyperparameters = hdf5.check_class(optimizer, path)
-    kind = "legacy" if "legacy" in str(optimizer.get("registered_name")) else "keras"
-    rule = UpdateRule.get(hyperparameters.get("update_rule", kind))
-    arrays, _, model = _arrays(io.BytesIO(members[_WEIGHTS]), path)
+    config = optimizer_config.parsed(compiled.get("optimizer"), path)
+    config.check_rmsprop(path)
+    kind = "legacy" if config.is_legacy else "keras"
+    version = metadata.get("keras_version") if isinstance(metadata, dict) else None
+    if str(version).startswith("2.") and not config.is_legacy:
+        kind = "keras2"
+    weights = weights_file.Weights(path)
+    weights.add(io.BytesIO(members[_WEIGHTS]), len(members[_WEIGHTS]))
+    state = _state(
+        weights, [_slots(config, kind, path)], variables, kind, config.loss_scale
+    )
+    state.update_rule = rule_name(config.hyperparameters, kind)
+    # A number that is an array has what it was set to last.
+    state.hyperparameters = {**config.hyperparameters, **state.hyperparameters}
+    return state
+
+
+def _members(path):
+    """Returns the members of a `.keras` file that are read, as bytes."""
+    size = os.path.getsize(path)
+    with (
+        file_format.archive_errors(path, "a valid .keras file"),
+        zipfile.ZipFile(path) as archive,
+    ):
+        members = {}
+        for name in (_METADATA, _CONFIG, _WEIGHTS):
+            info = archive.getinfo(name)
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
+                raise ValueError(
+                    f"its {name!r} is compressed, which Keras does not do, and may "
+                    "need any amount of memory; put it into an archive without "
+                    "compression"
+                )
+            members[name] = archive.read(name)
+    return members
+
+
+def _slots(config, kind, path):
+    """Returns the kinds of slots that an optimizer of a configuration has, in order."""
+    given = config.hyperparameters
+    try:
+        # Of Keras 2, the slots are those of Keras 3.
+        rule = UpdateRule.get(
+            given.get("update_rule", "legacy" if kind == "legacy" else "keras")
+        )
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"The optimizer's configuration in {path!r}: {error}"
+        ) from error
     held = {
-        "average": hyperparameters.get("use_ema"),
-        "gradient_accumulator": hyperparameters.get("gradient_accumulation_steps"),
+        "average": given.get("use_ema"),
+        "gradient_accumulator": given.get("gradient_accumulation_steps"),
         "rms": True,
-        "momentum": rule.has_momentum_slot(hyperparameters.get("momentum")),
-        "mg": hyperparameters.get("centered"),
+        "momentum": rule.has_momentum_slot(given.get("momentum")),
+        "mg": given.get("centered"),
     }
-    slots = tuple(slot for slot, is_held in held.items() if is_held)
-    return _state(
-        arrays,
-        [slots],
-        variables,
-        model,
-        path,
+    return tuple(slot for slot, is_held in held.items() if is_held)
+
+
+def _read_weights(weights, variables, centered):
+    name = weights.names.get(_INNER, weights.names.get(_OPTIMIZER))
+    if name is not None and re.sub("[^a-z]", "", name.lower()) in _OTHER_CLASSES:
+        raise ValueError(
+            f"{weights.origin!r} holds the state of an optimizer {name!r}, not of "
+            "RMSprop."
+        )
+    # Only `keras_rmsprop.legacy` stores its hyperparameters by name.
+    kind = "legacy" if "rho" in weights.groups.get(_OPTIMIZER, {}) else "keras"
+    possible = [slots for slots in _POSSIBLE_SLOTS if centered in (None, "mg" in slots)]
+    state = _state(weights, possible, variables, kind, {})
+    state.update_rule = "legacy" if kind == "legacy" else None
+    if name is None:
+        state.not_read += (
+            "the class of the optimizer and the generation of Keras, which the file "
+            "does not name",
+        )
+    return state
+
+
+def _state(weights, possible, variables, kind, loss_scale):
+    """Divides the optimizer's arrays among the variables and returns the state."""
+    if _OPTIMIZER not in weights.groups:
+        raise ValueError(
+            f"{weights.origin!r} holds no optimizer state: it has no "
+            f"'{_OPTIMIZER}/vars'."
+        )
+    held, not_read = {}, ()
+    if loss_scale or _INNER in weights.groups:
+        held, not_read = _loss_scale(weights)
+    path = _INNER if _INNER in weights.groups else _OPTIMIZER
+    arrays, named = weights.numbered(path)
+    # The model, or only some of its variables.
+    model = variables if hasattr(variables, "trainable_variables") else None
+    if model is not None:
+        variables = model.trainable_variables
+    head, blocks = _division(weights, arrays, possible, variables)
+    hyperparameters = {
+        name: checked.number(value, name, weights.origin)
+        for name, value in named.items()
+    }
+    if head == 2:
+        hyperparameters["learning_rate"] = checked.number(
+            arrays[1], "learning_rate", weights.origin
+        )
+    count = len(blocks["rms"])
+    names = [str(i) for i in range(count)]
+    if variables is not None:
+        names = [name_of(variable) for variable in variables]
+    values, others, unread_values = model_values.read(weights, model)
+    return OptimizerState(
+        variables={
+            name: checked.variable(
+                name,
+                {slot: block[i] for slot, block in blocks.items()},
+                values.get(name),
+                weights.origin,
+            )
+            for i, name in enumerate(names)
+        },
+        iterations=checked.count(arrays[0], f"{path}/vars/0", weights.origin),
         kind=kind,
-        rule=rule.name,
-        hyperparameters=plain(hyperparameters),
+        hyperparameters=hyperparameters,
+        origin=weights.origin,
+        others=others,
+        loss_scale={**loss_scale, **held},
+        not_read=(*not_read, *unread_values),
     )
 
 
-def _arrays(file, origin):
-    """Returns the optimizer's arrays: those in order, and those that have names.
-
-    Also returns how many arrays of each shape the model has.
-    """
-    with hdf5.opened(file, origin) as opened:
-        if _GROUP not in opened:
-            raise ValueError(
-                f"{origin!r} holds no optimizer state: it has no {_GROUP!r}."
-            )
-        group = opened[_GROUP]
-        numbered = [str(i) for i in range(len(group)) if str(i) in group]
-        named = [name for name in group if name not in numbered]
-        arrays = [hdf5.array(group, name) for name in numbered]
-        named = {name: hdf5.array(group, name) for name in named}
-        shapes = collections.Counter(_model_shapes(opened))
-    if not arrays or arrays[0].shape or arrays[0].dtype.kind not in "iu":
+def _loss_scale(weights):
+    """Returns what a file holds of loss scaling, and what it does not."""
+    missing = ("the loss scale, of which the file has the first value at most",)
+    if _INNER not in weights.groups:
+        return {}, missing
+    arrays, _ = weights.numbered(_OPTIMIZER)
+    inner, _ = weights.numbered(_INNER)
+    # tf_keras has the arrays of the inner optimizer here, and nothing else.
+    if len(arrays) == len(inner):
+        return {}, missing
+    if len(arrays) != len(inner) + 4:
         raise ValueError(
-            f"The optimizer in {origin!r} does not begin with a step count."
+            f"The optimizer in {weights.origin!r} scales the loss, and has "
+            f"{len(arrays)} arrays around the {len(inner)} of an inner optimizer."
         )
-    if any(value.shape for value in named.values()):
-        raise ValueError(f"The optimizer in {origin!r} has arrays {sorted(named)}.")
-    return arrays, named, shapes
+    # Its own step count and learning rate, which it never uses, come first.
+    return {
+        "step_counter": checked.count(arrays[2], "step_counter", weights.origin),
+        "dynamic_scale": checked.number(arrays[3], "dynamic_scale", weights.origin),
+    }, ()
 
 
-def _model_shapes(file):
-    """Returns the shapes of all arrays that belong to the model itself."""
-    shapes = []
-
-    def visit(name, item):
-        of_model = name.partition("/")[0] not in ("optimizer", "metrics")
-        if of_model and isinstance(item, h5py.Dataset):
-            shapes.append(item.shape)
-
-    file.visititems(visit)
-    return shapes
-
-
-def _state(arrays, possible, variables, model, origin, *, kind, rule, hyperparameters):
-    """Divides arrays among the variables and returns the state."""
+def _division(weights, arrays, possible, variables):
+    """Returns how many arrays come before the slots, and the arrays of each slot."""
     shapes = None
     if variables is not None:
         shapes = [tuple(variable.shape) for variable in variables]
+    model = collections.Counter(
+        array.shape
+        for path, group in weights.groups.items()
+        if path.partition("/")[0] not in (_OPTIMIZER, "metrics")
+        for array in group.values()
+    )
     fitting = []
     # `keras.optimizers` stores a learning rate that is a number, others do not.
     for head, slots in itertools.product((1, 2), possible):
@@ -150,34 +250,17 @@ def _state(arrays, possible, variables, model, origin, *, kind, rule, hyperparam
             blocks = _blocks(arrays[head:], slots, shapes)
             if blocks is not None and _are_in(model, blocks["rms"]):
                 fitting.append((head, blocks))
-    if len(fitting) != 1:
-        found = [
-            f"slots {', '.join(blocks)} of {len(blocks['rms'])} variables"
-            for _, blocks in fitting
-        ]
-        hint = "`variables` or `centered` may tell. " if fitting else ""
-        raise ValueError(
-            f"The {len(arrays)} arrays of the optimizer in {origin!r} could be "
-            f"{' or '.join(found) or 'no optimizer over these variables'}. {hint}"
-            f"Received: shapes of variables={shapes}, possible slots={possible}"
-        )
-    head, blocks = fitting[0]
-    if head == 2:
-        hyperparameters = {**hyperparameters, "learning_rate": float(str(arrays[1]))}
-    count = len(blocks["rms"])
-    names = [str(i) for i in range(count)]
-    if variables is not None:
-        names = [name_of(variable) for variable in variables]
-    return OptimizerState(
-        variables={
-            name: VariableState({slot: block[i] for slot, block in blocks.items()})
-            for i, name in enumerate(names)
-        },
-        iterations=int(arrays[0]),
-        kind=kind,
-        update_rule=rule,
-        hyperparameters=hyperparameters,
-        origin=origin,
+    if len(fitting) == 1:
+        return fitting[0]
+    found = [
+        f"slots {', '.join(blocks)} of {len(blocks['rms'])} variables"
+        for _, blocks in fitting
+    ]
+    hint = "`variables` or `centered` may tell. " if fitting else ""
+    raise ValueError(
+        f"The {len(arrays)} arrays of the optimizer in {weights.origin!r} could be "
+        f"{' or '.join(found) or 'no optimizer over these variables'}. {hint}"
+        f"Received: shapes of variables={shapes}, possible slots={possible}"
     )
 
 

@@ -1,6 +1,6 @@
 """Reads a live optimizer."""
 
-from keras_rmsprop.migration.state import live
+from keras_rmsprop.migration.state import holders
 from keras_rmsprop.migration.state.optimizer_state import OptimizerState, VariableState
 
 
@@ -15,10 +15,10 @@ def read(optimizer, variables=None, session=None):
     Returns:
         An `OptimizerState`.
     """
-    source = live.adapter(optimizer, session)
+    source = holders.adapter(optimizer, session)
     rows = source.rows(variables)
     names = [name for name, _, _ in rows]
-    unknown = [name for name, _, slots in rows if "rms" not in slots]
+    unknown = [name for name, _, slots in rows if not slots]
     if unknown:
         raise ValueError(f"The optimizer has no slots for {unknown}.")
     if not rows:
@@ -43,5 +43,6 @@ def read(optimizer, variables=None, session=None):
         kind=source.kind,
         update_rule=source.update_rule,
         hyperparameters=source.hyperparameters(),
+        loss_scale=source.loss_scale(),
         origin=f"a live {type(optimizer).__module__}.{type(optimizer).__qualname__}",
     )

@@ -1,47 +1,22 @@
 """Reads a TF1 `Saver` checkpoint, in which slots are known by their names only.
 
 The graph that `Saver` writes beside it (`.meta`) tells which variables the training
-kernels use as what, and the hyperparameters. Without it the names have to do: the
-slots of `v` are `v/RMSProp`, `v/RMSProp_1` and, if centered, `v/RMSProp_2`, in order of
-creation, with the optimizer's name for `RMSProp`.
+kernels use as what, under which keys they are stored, and the hyperparameters. It
+decides wherever it is. Without it, or if nothing trains in it, the names have to do.
 """
-
-import dataclasses
-import os
-import re
-
-import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.framework import variable_pb2
-from tensorflow.core.protobuf import meta_graph_pb2
 
 from keras_rmsprop.migration.state.optimizer_state import OptimizerState, VariableState
 from keras_rmsprop.migration.state.readers.checkpoint import Checkpoint
-
-# Slots in order of creation, by whether the optimizer is centered.
-_ORDER = {False: ("rms", "momentum"), True: ("rms", "mg", "momentum")}
-# Default names of other optimizers that have as many slots as an RMSProp may have.
-_OTHERS = ("Adadelta", "AdagradDA", "Adam", "AdaMax", "Ftrl", "Nadam")
-# Variables and hyperparameters as training kernels take them.
-_HYPERPARAMETERS = ("learning_rate", "decay", "momentum", "epsilon")
-_KERNEL_SLOTS = {
-    "RMSProp": ("rms", "momentum"),
-    "CenteredRMSProp": ("mg", "rms", "momentum"),
-}
-_KERNEL = re.compile("(Resource)?(Sparse)?Apply(RMSProp|CenteredRMSProp)")
-
-
-@dataclasses.dataclass
-class _Optimizer:
-    """An optimizer that a checkpoint may hold.
-
-    Attributes:
-        slots: Dictionary of keys by slot name, by key of the variable.
-        hyperparameters: Those that the graph tells.
-    """
-
-    slots: dict = dataclasses.field(default_factory=dict)
-    hyperparameters: dict = dataclasses.field(default_factory=dict)
+from keras_rmsprop.migration.state.readers.saver import (
+    bystanders,
+    kernels,
+    names,
+    saved_variables,
+)
+from keras_rmsprop.migration.state.readers.saver.evaluation import Evaluation
+from keras_rmsprop.migration.state.readers.saver.graph import Graph
+from keras_rmsprop.migration.state.readers.saver.hyperparameters import Hyperparameters
+from keras_rmsprop.migration.state.readers.saver.optimizers import described
 
 
 def read(prefix, optimizer_name=None, centered=None, global_step=None):
@@ -57,197 +32,174 @@ def read(prefix, optimizer_name=None, centered=None, global_step=None):
         An `OptimizerState`.
     """
     checkpoint = Checkpoint(prefix)
-    graph = _graph(prefix)
-    found = _in_graph(checkpoint, graph) or _by_names(checkpoint, optimizer_name)
-    if optimizer_name is None and len(found) == 1:
-        optimizer_name = next(iter(found))
-    if optimizer_name not in found:
-        raise ValueError(
-            f"The checkpoint {prefix!r} has {len(found)} optimizers that may be the "
-            f"RMSProp: {_described(found)}; `optimizer_name` must say which. "
-            f"Received: optimizer_name={optimizer_name!r}"
-        )
-    chosen = found[optimizer_name]
-    is_centered = {"mg" in slots for slots in chosen.slots.values()}
-    if len(is_centered) > 1 or centered not in (None, *is_centered):
-        raise ValueError(
-            f"The optimizer {optimizer_name!r} of the checkpoint {prefix!r} has the "
-            f"slots {_described(found)}. Received: centered={centered}"
-        )
-    if global_step is None:
-        global_step = _global_step(checkpoint, graph)
-    return OptimizerState(
-        variables={
-            name: VariableState(
-                {slot: checkpoint.value(key) for slot, key in slots.items()},
-                checkpoint.value(name),
+    graph = Graph.beside(prefix)
+    try:
+        if graph is not None and kernels.training(graph):
+            return _read_by_graph(
+                checkpoint, graph, optimizer_name, centered, global_step
             )
-            for name, slots in chosen.slots.items()
-        },
-        iterations=None if global_step is None else checkpoint.step(global_step),
-        kind="tf1",
-        update_rule="tf1",
-        hyperparameters={**chosen.hyperparameters, "centered": is_centered.pop()},
-        origin=prefix,
+    except RecursionError as error:
+        raise ValueError(
+            f"{graph.path!r} nests deeper than this library follows."
+        ) from error
+    return _read_by_names(checkpoint, graph, optimizer_name, centered, global_step)
+
+
+def _read_by_graph(checkpoint, graph, optimizer_name, centered, global_step):
+    variables = saved_variables.by_graph(checkpoint, graph)
+    found, missing = kernels.optimizers(graph, variables)
+    not_read = []
+    if missing:
+        not_read.append(
+            "variables whose slots the checkpoint does not hold: "
+            f"{bystanders.listed(missing)}"
+        )
+    if not found:
+        trains = kernels.training(graph)
+        raise ValueError(
+            f"The graph {graph.path!r} trains with {', '.join(sorted(trains))}"
+            + (f", and {not_read[0]}." if missing else ", and with no RMSProp.")
+        )
+    name, optimizer = _chosen(
+        checkpoint.prefix, found, optimizer_name, centered, not_read
+    )
+    counter = _counter(checkpoint, variables, global_step, graph.global_step)
+
+    def value_of(variable):
+        if variable not in variables or checkpoint.shapes[variables.key(variable)]:
+            return None
+        return variables.value(variable)
+
+    hyperparameters = Hyperparameters(graph, Evaluation(graph, value_of))
+    for argument, tensors in optimizer.hyperparameters.items():
+        hyperparameters.read(argument, tensors, counter)
+    return _state(
+        checkpoint,
+        variables,
+        optimizer,
+        counter or hyperparameters.step,
+        hyperparameters.values,
+        [*hyperparameters.not_read, *not_read],
+        hyperparameters.used,
+        kernels.companions(graph),
     )
 
 
-def _described(found):
-    """Returns what was found, in words."""
-    described = []
-    for name, optimizer in found.items():
-        kinds = sorted({", ".join(slots) for slots in optimizer.slots.values()})
-        variable, slots = next(iter(optimizer.slots.items()))
-        described.append(
-            f"{name!r} with {' or '.join(kinds)} of {len(optimizer.slots)} variables, "
-            f"such as {slots['rms']!r} of {variable!r}"
+def _read_by_names(checkpoint, graph, optimizer_name, centered, global_step):
+    found, refused = names.optimizers(checkpoint, optimizer_name)
+    name, optimizer = _chosen(
+        checkpoint.prefix, found, optimizer_name, centered, refused
+    )
+    names.check_values(
+        checkpoint.prefix,
+        name,
+        {s["rms"][0]: checkpoint.value(s["rms"][0]) for s in optimizer.slots.values()},
+        may_be_non_finite=optimizer_name is not None,
+    )
+    variables = saved_variables.by_keys(checkpoint)
+    why = "there is no .meta file beside the checkpoint"
+    if graph is not None:
+        why = f"nothing trains in the graph {graph.path!r}"
+    not_read = [
+        f"learning_rate, decay, momentum, epsilon: {why}; its names told the slots. "
+        "Give those of the source"
+    ]
+    if any(
+        f"{name}/ExponentialMovingAverage" in checkpoint for name in optimizer.slots
+    ):
+        not_read.append(
+            "whether the values are moving averages: a `swapping_saver` stores those "
+            f"as the variables, and the variables as theirs; {why}"
         )
-    return "; ".join(described) or "none"
+    return _state(
+        checkpoint,
+        variables,
+        optimizer,
+        _counter(checkpoint, variables, global_step),
+        {},
+        not_read,
+    )
 
 
-def _by_names(checkpoint, optimizer_name):
-    """Returns the optimizers that names suggest, by name.
-
-    An optimizer is one that has two or three slots, of the same shape and dtype as
-    their variable, for every variable it has slots for.
-    """
-    groups = {}
-    for key in sorted(checkpoint.shapes):
-        for variable, slot_name in _slot_of(key, checkpoint):
-            groups.setdefault(slot_name, {}).setdefault(variable, []).append(key)
-    found = {}
-    for name, by_variable in groups.items():
-        slots = {}
-        for variable, keys in by_variable.items():
-            # Names are made unique by counting, so that length sorts them.
-            keys.sort(key=lambda key: (len(key), key))
-            # With a single slot it is another optimizer or a moving average; with
-            # more than three there are several of one name, which only a graph
-            # could tell apart.
-            if len(keys) in (2, 3):
-                slots[variable] = dict(zip(_ORDER[len(keys) == 3], keys))
-        is_meant = name == optimizer_name
-        is_possible = optimizer_name is None and name not in _OTHERS
-        if slots and len(slots) == len(by_variable) and (is_meant or is_possible):
-            found[name] = _Optimizer(slots)
-    return found
-
-
-def _slot_of(key, checkpoint):
-    """Yields the variable and the optimizer's name that a key may be a slot of."""
-    scope, _, last = key.rpartition("/")
-    name = re.sub("_[0-9]+$", "", last)
-    # A variable scope around `minimize` stands before the variable's name.
-    while scope:
-        same = (
-            scope in checkpoint
-            and checkpoint.shapes[scope] == checkpoint.shapes[key]
-            and checkpoint.dtypes[scope] == checkpoint.dtypes[key]
-        )
-        if same:
-            yield scope, name
-            return
-        scope = scope.partition("/")[2]
-
-
-def _graph(prefix):
-    """Returns the graph beside a checkpoint, or None."""
-    path = f"{prefix}.meta"
-    if not os.path.exists(path):
-        return None
-    meta = meta_graph_pb2.MetaGraphDef()
-    try:
-        with open(path, "rb") as file:
-            meta.ParseFromString(file.read())
-    except DecodeError as error:
+def _chosen(prefix, found, optimizer_name, centered, remarks):
+    """Returns the name of the optimizer to read, and the optimizer."""
+    name = optimizer_name
+    if name is None and len(found) == 1:
+        name = next(iter(found))
+    if name not in found:
         raise ValueError(
-            f"{path!r} is truncated or damaged: {error}. Without that file the names "
-            "in the checkpoint are used."
-        ) from error
-    return meta
+            f"The checkpoint {prefix!r} has {len(found)} optimizers that may be the "
+            f"RMSProp: {described(found)}; `optimizer_name` must say which. "
+            f"Received: optimizer_name={optimizer_name!r}"
+            + "".join(f"\n- {remark}" for remark in remarks[:8])
+        )
+    slots = found[name].slot_names
+    if len(slots) > 1 or centered not in (None, *("mg" in each for each in slots)):
+        raise ValueError(
+            f"The optimizer {name!r} of the checkpoint {prefix!r} has the slots "
+            f"{described({name: found[name]})}. Received: centered={centered}"
+        )
+    return name, found[name]
 
 
-def _in_graph(checkpoint, meta):
-    """Returns the RMSProp optimizers that a graph trains with, by name."""
-    nodes = {node.name: node for node in meta.graph_def.node} if meta else {}
-    found = {}
-    for node in nodes.values():
-        kernel = _KERNEL.fullmatch(node.op)
-        if not kernel:
-            continue
-        names = _KERNEL_SLOTS[kernel[3]]
-        inputs = [_source(name, nodes) for name in node.input]
-        variable, *slots = (_key(n, checkpoint) for n in inputs[: 1 + len(names)])
-        if None in (variable, *slots):
-            # `Saver` was told to leave some of them out.
-            continue
-        slots = dict(zip(names, slots))
-        optimizer = found.setdefault(
-            re.sub("_[0-9]+$", "", slots["rms"].rpartition("/")[2]), {}
-        ).setdefault(node.name.partition("/update_")[0], _Optimizer())
-        # In the order of creation, which is that of the names.
-        order = _ORDER["mg" in slots]
-        optimizer.slots[variable] = {slot: slots[slot] for slot in order}
-        for name, source in zip(_HYPERPARAMETERS, inputs[1 + len(names) :]):
-            value = _constant(nodes.get(source))
-            if value is not None:
-                optimizer.hyperparameters[name] = value
-    optimizers = {}
-    for name, scopes in found.items():
-        scopes = _merged(scopes)
-        # Several of one name go by the names of their operations.
-        for scope, optimizer in scopes.items():
-            optimizers[name if len(scopes) == 1 else scope] = optimizer
-    return optimizers
-
-
-def _merged(scopes):
-    """Joins optimizers that share a slot: one, whose `minimize` was called again."""
-    merged = {}
-    for scope, optimizer in scopes.items():
-        for known in merged.values():
-            if any(known.slots.get(v) == s for v, s in optimizer.slots.items()):
-                known.slots.update(optimizer.slots)
-                break
-        else:
-            merged[scope] = optimizer
-    return merged
-
-
-def _source(name, nodes):
-    """Follows an input to the operation that its value comes from."""
-    name = name.partition(":")[0]
-    passes = ("Identity", "Cast", "ReadVariableOp", "Enter")
-    for _ in range(len(nodes)):
-        if name not in nodes or nodes[name].op not in passes:
-            break
-        name = nodes[name].input[0].partition(":")[0]
-    return name
-
-
-def _key(name, checkpoint):
-    """Returns the key of a variable of the graph, or None."""
-    if name in checkpoint:
-        return name
-    # The partitions of a variable are stored as one.
-    whole = re.sub("/part_[0-9]+(?=/|$)", "", name)
-    return whole if whole in checkpoint else None
-
-
-def _constant(node):
-    if node is None or node.op != "Const":
-        return None
-    value = tf.make_ndarray(node.attr["value"].tensor)
-    # Shortest decimal of that dtype: 0.9 rather than 0.8999999761581421.
-    return float(str(value)) if value.ndim == 0 else None
-
-
-def _global_step(checkpoint, meta):
+def _counter(checkpoint, variables, given, of_graph=None):
     """Returns the name of the step counter, or None."""
-    names = ["global_step"]
-    if meta and "global_step" in meta.collection_def:
-        for value in meta.collection_def["global_step"].bytes_list.value:
-            definition = variable_pb2.VariableDef.FromString(value)
-            names.insert(0, definition.variable_name.partition(":")[0])
-    steps = checkpoint.steps()
-    return next((name for name in names if name in steps), None)
+    if given is not None and given not in checkpoint and given in variables:
+        given = variables.key(given)
+    if given is not None:
+        # As the checkpoint's keys, or as the graph names it.
+        checkpoint.step(given)
+        return variables.named(given)[0]
+    steps = {key: variables.named(key) for key in checkpoint.steps()}
+    held = [name for names in steps.values() for name in names]
+    for name in (of_graph, "global_step"):
+        if name in held:
+            return name
+    scoped = [name for name in held if name.endswith("/global_step")]
+    return scoped[0] if len(scoped) == 1 else None
+
+
+def _state(
+    checkpoint,
+    variables,
+    optimizer,
+    counter,
+    hyperparameters,
+    not_read,
+    used=(),
+    kept_by=None,
+):
+    """Returns the state of an optimizer that was found."""
+    used = {*optimizer.names(), *used}
+    iterations = None
+    if counter is not None:
+        iterations = checkpoint.step(variables.key(counter))
+        used.add(counter)
+    others, left = bystanders.sort(checkpoint, variables, used, kept_by or {})
+    (slots,) = optimizer.slot_names
+    return OptimizerState(
+        variables={
+            name: _variable(checkpoint, variables, name, held)
+            for name, held in optimizer.slots.items()
+        },
+        iterations=iterations,
+        kind="tf1",
+        update_rule="tf1",
+        hyperparameters={**hyperparameters, "centered": "mg" in slots},
+        origin=checkpoint.prefix,
+        others=others,
+        not_read=(*not_read, *left),
+    )
+
+
+def _variable(checkpoint, variables, name, held):
+    parts = held["variable"]
+    arrays = {slot: variables.whole(parts, names) for slot, names in held.items()}
+    shapes = {array.shape for array in arrays.values()}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"The checkpoint {checkpoint.prefix!r} holds {name!r} and its slots in "
+            f"different shapes: {', '.join(map(str, sorted(shapes)))}."
+        )
+    value = arrays.pop("variable")
+    return VariableState(arrays, value)
