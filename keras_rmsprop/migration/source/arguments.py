@@ -4,7 +4,7 @@ import dataclasses
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import source_file
+from keras_rmsprop.migration.source import source_file, tree
 
 
 @dataclasses.dataclass
@@ -75,7 +75,7 @@ class Arguments:
         Ellipsis stands for an expression that is no literal.
         """
         value = self.value(name)
-        return default if value is None else source_file.literal(value)
+        return default if value is None else tree.literal(value)
 
     def rename(self, old, new):
         for entry in self._entries:

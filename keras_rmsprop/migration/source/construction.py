@@ -9,7 +9,7 @@ from keras_rmsprop.migration.source import (
     names,
     options,
     rewrites,
-    source_file,
+    tree,
 )
 from keras_rmsprop.migration.source.arguments import Arguments, realigned
 from keras_rmsprop.migration.source.source_file import Undecided
@@ -122,7 +122,7 @@ class Construction:
     def _era_by_arguments(self, keywords):
         """What the arguments say of an ambiguous spelling."""
         positional = [each.value for each in self._call.args if not each.keyword]
-        if len(positional) > 2 and source_file.literal(positional[2]) is None:
+        if len(positional) > 2 and tree.literal(positional[2]) is None:
             return names.OPTIMIZER_V1  # Its epsilon: no momentum is ever None.
         if keywords & _OLD_ONLY:
             return names.OLD_KERAS
@@ -296,7 +296,7 @@ class Construction:
     def _check_third_position(self):
         positional = [each.value for each in self._call.args if not each.keyword]
         if len(positional) > 2:
-            third = source_file.literal(positional[2])
+            third = tree.literal(positional[2])
             if isinstance(third, float) and 0 < third < _SMALLEST_MOMENTUM:
                 raise Undecided(
                     f"its third positional argument, {third}, is `momentum` in "

@@ -9,7 +9,7 @@ import re
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import source_file
+from keras_rmsprop.migration.source import tree
 
 # Names that only one time had, from the surest on.
 _NAMES = {
@@ -90,7 +90,7 @@ def _of_node(node, file):
         case cst.Name(value=name) if name in _NAMES:
             yield name, _NAMES[name]
         case cst.ImportFrom() if node.module is not None and not node.relative:
-            module = source_file.dotted(node.module)
+            module = tree.dotted(node.module)
             if isinstance(node.names, cst.ImportStar):
                 imported = [module]
             else:
@@ -102,7 +102,7 @@ def _of_node(node, file):
             for qualified in file.qualified(node):
                 if qualified in _QUALIFIED:
                     yield file.code(node), _QUALIFIED[qualified]
-        case cst.SimpleString() if source_file.is_string(node, "KERAS_BACKEND"):
+        case cst.SimpleString() if tree.is_string(node, "KERAS_BACKEND"):
             text = file.code(file.statement(node))
             for backend, assumption in _BACKENDS.items():
                 if re.search(rf"[\"']{backend}[\"']", text):

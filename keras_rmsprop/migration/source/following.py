@@ -4,7 +4,7 @@ import dataclasses
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import source_file
+from keras_rmsprop.migration.source import tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _follow(file, value, site, seen):
         case cst.NamedExpr():
             yield from _follow(file, parent, site, seen)
     targets = _targets(file, value)
-    if not targets or any(source_file.dotted(each) is None for each in targets):
+    if not targets or any(tree.dotted(each) is None for each in targets):
         yield End(value, site or value)
         return
     for target in targets:
@@ -134,10 +134,10 @@ def _foreign_base(file, target):
     node = target
     while node is not None and not isinstance(node, cst.ClassDef):
         node = file.parent(node)
-    if node is None or source_file.dotted(target.value) != "self":
+    if node is None or tree.dotted(target.value) != "self":
         return None
     for base in node.bases:
-        name = source_file.dotted(base.value)
+        name = tree.dotted(base.value)
         if name != "object" and not file.definitions(base.value, cst.ClassDef):
             return file.code(base.value)
     return None

@@ -5,7 +5,7 @@ import functools
 import libcst as cst
 from libcst import metadata
 
-from keras_rmsprop.migration.source import names, source_file
+from keras_rmsprop.migration.source import names, source_file, tree
 
 
 def plan(file, module, node):
@@ -54,7 +54,7 @@ _TF_KERAS = {
 
 def _is_imported(module, name):
     return any(
-        f"{source_file.dotted(alias.name)}.".startswith(f"{name}.")
+        f"{tree.dotted(alias.name)}.".startswith(f"{name}.")
         for statement in module.body
         if isinstance(statement, cst.SimpleStatementLine)
         for node in statement.body
@@ -66,7 +66,7 @@ def _is_imported(module, name):
 
 def _line_of_lazy_import(file, node):
     """The line, in a function, that imports what a node needs; None at the top."""
-    root = source_file.root(node)
+    root = tree.root(node)
     found = file.imports_of(root) if isinstance(root, cst.Name) else []
     if not found:
         roots = [each for each in file.imports if file.roots_of(each) & names.ROOTS]
@@ -174,9 +174,9 @@ def _imported_modules(statement):
         return imported
     for node in statement.body:
         if isinstance(node, cst.Import):
-            imported += [source_file.dotted(alias.name) for alias in node.names]
+            imported += [tree.dotted(alias.name) for alias in node.names]
         elif isinstance(node, cst.ImportFrom) and not node.relative:
-            imported.append(source_file.dotted(node.module))
+            imported.append(tree.dotted(node.module))
         else:
             return []
     return imported
@@ -221,7 +221,7 @@ def _is_freed(file, node, alias):
     """Whether an imported name was read only where the rewrites replaced it."""
     if node.relative:
         return False
-    imported = f"{source_file.dotted(node.module)}.{source_file.dotted(alias.name)}"
+    imported = f"{tree.dotted(node.module)}.{tree.dotted(alias.name)}"
     if imported not in names.OPTIMIZER_MODULES and not names.era_of(imported):
         return False
     bound = alias.asname.name if alias.asname else alias.name
@@ -229,6 +229,5 @@ def _is_freed(file, node, alias):
         return False
     reads = file.loads_of(bound)
     return bool(reads) and all(
-        any(read is source_file.root(callee) for callee in file.callees)
-        for read in reads
+        any(read is tree.root(callee) for callee in file.callees) for read in reads
     )

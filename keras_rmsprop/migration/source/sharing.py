@@ -4,7 +4,7 @@ import re
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import source_file, uses
+from keras_rmsprop.migration.source import tree, uses
 from keras_rmsprop.migration.source.following import Unread, follow
 
 _OF_A_MODEL = re.compile(r"\.(trainable_)?(variables|weights)$")
@@ -78,15 +78,15 @@ def _served(file, use):
         match variables:
             case cst.Call(func=cst.Name(value="zip"), args=[_, argument]):
                 variables = argument.value
-        root = source_file.root(variables)
+        root = tree.root(variables)
         text = _OF_A_MODEL.sub("", file.code(variables))
         if use.site is not use.node:
             given = _given(file, use.site, root)
             text = text.replace(file.code(root), given, 1) if given else text
         return _Served(text, root, is_applied=True)
     if uses.is_compiled(file, use.node):
-        return _Served(file.code(call.func.value), source_file.root(call.func.value))
-    name = source_file.dotted(call.func)
+        return _Served(file.code(call.func.value), tree.root(call.func.value))
+    name = tree.dotted(call.func)
     if name and _BUILDER.search(name.split(".")[-1].lower()):
         return _Served(file.code(call), call)
     return None

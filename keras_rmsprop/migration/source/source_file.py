@@ -1,6 +1,5 @@
 """One parsed file, with all that a rewrite may ask about it."""
 
-import ast
 import functools
 import re
 
@@ -8,22 +7,21 @@ import libcst as cst
 from libcst import metadata
 
 from keras_rmsprop.migration.source import findings, names
+from keras_rmsprop.migration.source.tree import Tree, dotted, is_string, root
 
 
 class Undecided(Exception):
     """A place that has to be left alone; the message says why."""
 
 
-class SourceFile:
-    """Names, scopes and positions of a parsed module, and the edits planned for it.
+class SourceFile(Tree):
+    """Names and scopes of a parsed module, and the edits planned for it.
 
     Rewrites look at the nodes of `module` as they were and plan edits by node; the
     edits are carried out together afterwards, so no rewrite sees another's result.
 
     Attributes:
-      module: the `libcst.Module`.
       options: the `Options` of this upgrade.
-      nodes: all nodes, in the order of the code.
       edits: a mapping from a node to a function of the updated node.
       findings: a set of `Finding`.
       rewritten: a set of `Rewrite`.
@@ -37,9 +35,8 @@ class SourceFile:
 
     def __init__(self, module, options, program):
         wrapper = metadata.MetadataWrapper(module, unsafe_skip_copy=True)
-        self.module = wrapper.module
+        super().__init__(wrapper.module)
         self.options = options
-        self.nodes, self._parents = _nodes_and_parents(module)
         self.edits = {}
         self.findings = set()
         self.rewritten = set()
@@ -50,16 +47,15 @@ class SourceFile:
         self._scopes = wrapper.resolve(metadata.ScopeProvider)
         self._contexts = wrapper.resolve(metadata.ExpressionContextProvider)
         self._left = set()
-        self._positions = {}
         self._program = program
 
     def report(self, node, kind, message):
-        place = self._program.place(self._line(node))
+        place = self._program.place(self.line(node))
         self.findings.add(findings.at_place(place, kind, message))
 
     def record(self, node, era, before, after):
         """Records what a construction becomes."""
-        place = self._program.place(self._line(node))
+        place = self._program.place(self.line(node))
         self.rewritten.add(findings.Rewrite(*place, era, before, after))
         self.report(
             node,
@@ -79,21 +75,8 @@ class SourceFile:
 
     def place(self, node):
         """Returns where a node is, as a message says it."""
-        cell, line = self._program.place(self._line(node))
+        cell, line = self._program.place(self.line(node))
         return f"cell {cell}, line {line}" if cell else f"line {line}"
-
-    def width_before_arguments(self, call):
-        """How far the first argument of a call is indented in its statement."""
-        statement = call
-        while not isinstance(
-            statement, (cst.SimpleStatementLine, cst.BaseCompoundStatement)
-        ):
-            statement = self.parent(statement)
-        start = self._position(statement).start.column
-        return self._position(call.func).end.column + 1 - start
-
-    def parent(self, node):
-        return self._parents.get(node)
 
     def scope(self, node):
         return self._scopes.get(node)
@@ -101,10 +84,6 @@ class SourceFile:
     @property
     def scopes(self):
         return {scope for scope in self._scopes.values() if scope is not None}
-
-    def of_kind(self, *kinds):
-        """Returns the nodes of some types, in the order of the code."""
-        return [node for kind in kinds for node in self._by_kind.get(kind, ())]
 
     def occurrences(self, *identifiers):
         """Returns the nodes of some names, or attributes, outside of imports."""
@@ -115,26 +94,6 @@ class SourceFile:
             if node.value in identifiers
             and not isinstance(self.parent(node), cst.ImportAlias)
         ]
-
-    def names_in(self, node):
-        """Returns all names that occur below a node, as a set."""
-        nodes, _ = _nodes_and_parents(node)
-        return {each.value for each in nodes if isinstance(each, cst.Name)}
-
-    def strings_in(self, node):
-        """Returns the string literals below a node, f-strings not among them."""
-        nodes, _ = _nodes_and_parents(node)
-        return [each for each in nodes if isinstance(each, cst.SimpleString)]
-
-    def code(self, node):
-        return self.module.code_for_node(node)
-
-    def is_in_f_string(self, node):
-        while node is not None:
-            node = self.parent(node)
-            if isinstance(node, cst.BaseFormattedStringContent):
-                return True
-        return False
 
     def is_load(self, node):
         """Whether a name or attribute is read here, not bound or deleted."""
@@ -228,12 +187,6 @@ class SourceFile:
             )
         )
 
-    def block(self, node):
-        """Returns the suite or module in which the statement around a node stands."""
-        while not isinstance(self.parent(node), (cst.BaseSuite, cst.Module)):
-            node = self.parent(node)
-        return self.parent(node)
-
     def bindings_of(self, name):
         """Returns the nodes that bind what a name reads, where this file does."""
         scope = self.scope(name)
@@ -261,23 +214,6 @@ class SourceFile:
         scope = self.scope(target)
         return scope is None or isinstance(scope, metadata.GlobalScope)
 
-    def ancestors(self, node):
-        """Yields what a node stands in, inner ones first."""
-        for _, parent in self.steps_up(node):
-            yield parent
-
-    def steps_up(self, node):
-        """Yields pairs of a node and its parent, up to the module."""
-        while (parent := self.parent(node)) is not None:
-            yield node, parent
-            node = parent
-
-    def statement(self, node):
-        """Returns the smallest statement around a node."""
-        while not isinstance(node, (cst.BaseSmallStatement, cst.BaseStatement)):
-            node = self.parent(node)
-        return node
-
     def may_be_class(self, node):
         """Whether the last part of a name could be that of an RMSProp class."""
         last = node.attr.value if isinstance(node, cst.Attribute) else node.value
@@ -292,16 +228,6 @@ class SourceFile:
         }
         return names.CLASS_NAMES | renamed
 
-    def function_around(self, node):
-        """Returns the function that a node is in, or None."""
-        for parent in self.ancestors(node):
-            if isinstance(parent, cst.FunctionDef):
-                return parent
-        return None
-
-    def is_method(self, function):
-        return isinstance(self.parent(self.parent(function)), cst.ClassDef)
-
     def values_of(self, name):
         """Returns the expressions assigned to what a name reads, where seen."""
         statements = [
@@ -315,47 +241,6 @@ class SourceFile:
     @functools.cached_property
     def _order(self):
         return {node: index for index, node in enumerate(self.nodes)}
-
-    @functools.cached_property
-    def _by_kind(self):
-        kinds = {}
-        for node in self.nodes:
-            kinds.setdefault(type(node), []).append(node)
-        return kinds
-
-    def _line(self, node):
-        if node is self.module:
-            return 1
-        top = self._top(node)
-        return self._first_lines[top] + self._position(node).start.line - 1
-
-    def _top(self, node):
-        """The statement of the module in which a node stands."""
-        while (parent := self.parent(node)) is not self.module:
-            node = parent
-        return node
-
-    def _position(self, node):
-        """Where a node is, counted from where the module's statement begins.
-
-        The positions of all nodes would take as long as all the rest.
-        """
-        top = self._top(node)
-        if top not in self._positions:
-            alone = self.module.with_changes(header=(), body=[top], footer=())
-            wrapper = metadata.MetadataWrapper(alone, unsafe_skip_copy=True)
-            self._positions[top] = wrapper.resolve(metadata.PositionProvider)
-        return self._positions[top][node]
-
-    @functools.cached_property
-    def _first_lines(self):
-        """The line from which on each statement of the module stands."""
-        code = "".join(map(self.code, self.module.header))
-        lines, line = {}, 1 + code.count("\n")
-        for statement in self.module.body:
-            lines[statement] = line
-            line += self.code(statement).count("\n")
-        return lines
 
     @property
     def imports(self):
@@ -436,51 +321,8 @@ class SourceFile:
         return set(filter(names.is_namespace, self._qualified(statement.value, seen)))
 
 
-def dotted(node):
-    """Returns `a.b.c` for names and attributes of names, None for all else."""
-    if isinstance(node, cst.Name):
-        return node.value
-    if isinstance(node, cst.Attribute):
-        value = dotted(node.value)
-        return value and f"{value}.{node.attr.value}"
-    return None
-
-
-def root(node):
-    """Returns the first name of a dotted expression."""
-    while isinstance(node, cst.Attribute):
-        node = node.value
-    return node
-
-
-def literal(node):
-    """Returns the value of a literal, or Ellipsis where it is none."""
-    try:
-        return ast.literal_eval(cst.Module([]).code_for_node(node))
-    except (ValueError, SyntaxError, TypeError):
-        return ...
-
-
 def _one_line(code):
     return " ".join(code.split())
-
-
-def is_string(node, text):
-    """Whether a node is the literal of a text."""
-    # Most are not, and to evaluate them all takes long.
-    return (
-        isinstance(node, cst.SimpleString)
-        and text in node.value
-        and literal(node) == text
-    )
-
-
-def is_rmsprop(node):
-    """Whether a node is a string by which Keras knows RMSProp."""
-    if not isinstance(node, cst.SimpleString) or "rmsprop" not in node.value.lower():
-        return False
-    value = literal(node)
-    return isinstance(value, str) and value.lower() == "rmsprop"
 
 
 def _is_local(assignment):
@@ -494,16 +336,3 @@ def _modules_of(node):
     if isinstance(node, cst.Import):
         return [alias.name for alias in node.names]
     return [] if node.relative else [node.module]
-
-
-def _nodes_and_parents(module):
-    """Returns all nodes, outer ones first, and the parent of each."""
-    nodes, parents, pending = [], {}, [module]
-    while pending:
-        node = pending.pop()
-        nodes.append(node)
-        children = node.children
-        for child in children:
-            parents[child] = node
-        pending.extend(reversed(children))
-    return nodes, parents

@@ -4,7 +4,7 @@ import re
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import source_file
+from keras_rmsprop.migration.source import tree
 from keras_rmsprop.migration.source.following import End, Unread, follow
 
 # What OptimizerV2 offers and Keras 3 does not.
@@ -114,7 +114,7 @@ def _needs_legacy(file, value):
     parent = file.parent(value)
     if isinstance(parent, cst.Arg):
         call = file.parent(parent)
-        name = isinstance(call, cst.Call) and source_file.dotted(call.func)
+        name = isinstance(call, cst.Call) and tree.dotted(call.func)
         return bool(name) and _WRAPPER.search(name.split(".")[-1]) is not None
     if not isinstance(parent, cst.Attribute):
         return False
@@ -165,7 +165,7 @@ def expression_of_compile(call):
                 for element in each.value.elements:
                     match element:
                         case cst.DictElement(key=cst.SimpleString() as key):
-                            if source_file.literal(key) == "optimizer":
+                            if tree.literal(key) == "optimizer":
                                 return element.value
     return None
 

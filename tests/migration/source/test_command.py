@@ -83,6 +83,16 @@ class CommandTest(parameterized.TestCase):
         self.assertIn("+opt = keras.optimizers.RMSprop(learning_rate=", done.stdout)
 
     @parameterized.parameters(
+        ([], 0, "a.py:2: verified: "),
+        (["--to", "keras", "--accept", "sparse-gradients,epsilon-placement"], 1, ""),
+    )
+    def test_verify_says_whether_both_train_alike(self, flags, status, message):
+        self._write("a.py", _BEFORE.replace("RMSprop(0.1", "RMSprop(lr=0.1"))
+        done = self._run("upgrade", "a.py", "--verify", *flags)
+        self.assertEqual(done.returncode, status)
+        self.assertIn(message or "a.py:2: differs: ", done.stderr)
+
+    @parameterized.parameters(
         (["upgrade", "nowhere"], "'nowhere' does not exist"),
         (["upgrade"], "FILE_OR_DIR"),
         (["upgrade", "a.py", "--to", "torch"], "invalid choice: 'torch'"),

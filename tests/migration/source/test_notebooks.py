@@ -211,7 +211,7 @@ _CELLS = st.builds(
 _OPTIONS = st.fixed_dictionaries(
     {
         "to": st.sampled_from(["keras-rmsprop", "compat"]),
-        "assume": st.sampled_from(["tf1.4", "tf2.10", "keras3"]),
+        "assume": st.sampled_from(["tf1.4", "tf2.10", "keras2", "keras3"]),
     }
 )
 

@@ -1,12 +1,13 @@
 """What holds for any code at all."""
 
 import ast
+from unittest import mock
 
 from absl.testing import absltest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_rmsprop.migration.source import upgrade_source
+from keras_rmsprop.migration.source import relevance, upgrade_source
 
 _IMPORTS = {
     "import tensorflow as tf": [
@@ -54,10 +55,28 @@ _USES = [
     'print(f"{{{}}}")',
     "opt.apply_gradients(pairs)",
 ]
+# Statements of several lines that may have to do with the optimizers of programs.
+_BYSTANDERS = [
+    "def g(x):\n    return x + 1\n",
+    "def train(opt):\n    opt.minimize(loss)\n",
+    "def build():\n    model.compile(opt)\n",
+    "for i in range(3):\n    f(i)\n",
+    "class A:\n    def f(self):\n        self.opt.get_slot(v, 'rms')\n\n"
+    "    def g(self):\n        return [\n            1\n        ]\n",
+    "class B(A):\n    x = (\n        1)\n\n    def f(self): f(self); g(\n  1)\n",
+    "def h():\n    global opt\n    opt = None\n",
+    "def keras_rmsprop():\n    pass\n",
+    "opt = wrap(\n    opt\n)\n",
+    "def k(RMSprop, tf):\n    return tf\n",
+    "def n():\n    import keras\n    keras.x(nb_epoch=1)\n",
+    "rate = tf.constant(\n    1.0\n)\n",
+    "x = (\n  1); y = (\n  2\n)\n",
+    "@f\n@g\ndef opts():\n    pass\n",
+]
 _OPTIONS = st.fixed_dictionaries(
     {
         "to": st.sampled_from(["keras-rmsprop", "keras", "compat"]),
-        "assume": st.sampled_from(["tf1.4", "tf2.10", "keras3"]),
+        "assume": st.sampled_from(["tf1.4", "tf2.10", "keras2", "keras3"]),
         "accept": st.sets(
             st.sampled_from(
                 ["initial-accumulator", "epsilon-placement", "sparse-gradients"]
@@ -117,6 +136,25 @@ class PropertiesTest(absltest.TestCase):
         for comment in ("# why", "# what", "# two", "# end"):
             self.assertEqual(after.count(comment), code.count(comment))
         self.assertEqual("\r\n" in code, "\r\n" in after)
+
+    @settings(max_examples=80, deadline=None)
+    @given(
+        st.lists(_programs(), min_size=1, max_size=3),
+        st.lists(st.sampled_from(_BYSTANDERS), max_size=6),
+        st.randoms(use_true_random=False),
+        _OPTIONS,
+    )
+    def test_what_is_left_out_as_irrelevant_makes_no_difference(
+        self, programs, bystanders, random, options
+    ):
+        pieces = [*programs, *bystanders]
+        random.shuffle(pieces)
+        code = "\n".join(pieces).replace("\r\n", "\n")
+        if not _parses(code):
+            return
+        found = upgrade_source(code, **options)
+        with mock.patch.object(relevance.Relevance, "others", lambda self: []):
+            self.assertEqual(upgrade_source(code, **options), found)
 
     @settings(max_examples=100, deadline=None)
     @given(st.text(), _OPTIONS)

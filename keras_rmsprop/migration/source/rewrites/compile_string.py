@@ -5,7 +5,8 @@ import sys
 import libcst as cst
 
 from keras_rmsprop.migration.source import construction, names, rewrites, uses
-from keras_rmsprop.migration.source.source_file import Undecided, is_rmsprop, literal
+from keras_rmsprop.migration.source.source_file import Undecided
+from keras_rmsprop.migration.source.tree import is_rmsprop, literal
 
 _STOCK = "keras.optimizers.RMSprop"
 _MAKERS = ("optimizers.get", "optimizers.deserialize")

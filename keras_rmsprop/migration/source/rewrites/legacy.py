@@ -8,6 +8,7 @@ from keras_rmsprop.migration.source import (
     rewrites,
     sharing,
     source_file,
+    tree,
     uses,
 )
 
@@ -70,7 +71,7 @@ def _write_out_sparse_updates(arguments):
         arguments.add("sparse_updates", '"dense"')
         return
     expression = arguments.value("momentum")
-    name = source_file.dotted(expression)
+    name = tree.dotted(expression)
     if name is None:
         raise source_file.Undecided(
             "whether it uses momentum cannot be seen, and sparse gradients were "

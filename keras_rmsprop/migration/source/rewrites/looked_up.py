@@ -4,7 +4,7 @@ import re
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import names, rewrites, source_file
+from keras_rmsprop.migration.source import names, rewrites, tree
 
 _OURS = ("keras_rmsprop.", "compat_v1.")
 _ENDINGS = ("train.RMSPropOptimizer", "optimizers.RMSprop", "legacy.RMSprop")
@@ -14,11 +14,11 @@ _CODE = re.compile(r"\bRMSprop\s*\(|\bRMSPropOptimizer\b")
 @rewrites.handles(cst.Call)
 def by_function(call, file):
     """`getattr(tf.train, name)` and `eval("tf.train.RMSPropOptimizer")`."""
-    function = source_file.dotted(call.func)
+    function = tree.dotted(call.func)
     if function == "getattr" and len(call.args) > 1:
         _look(call, call.args[0].value, call.args[1].value, file)
     if function in ("eval", "exec") and call.args:
-        code = source_file.literal(call.args[0].value)
+        code = tree.literal(call.args[0].value)
         if isinstance(code, str) and _CODE.search(code):
             file.leave(call, f"`{file.code(call)}` runs code that names RMSProp")
 
@@ -41,7 +41,7 @@ def by_dictionary(subscript, file):
 def _look(node, module, name, file):
     if not file.qualified(module) & names.OPTIMIZER_MODULES:
         return
-    name = source_file.literal(name)
+    name = tree.literal(name)
     if name is ... or name in names.CLASS_NAMES:
         file.leave(node, f"`{file.code(node)}` may look up RMSProp by its name")
 
@@ -70,7 +70,7 @@ def unknown(node, file):
     found = file.qualified(node)
     if any(names.era_of(each) or each.startswith(_OURS) for each in found):
         return
-    name = source_file.dotted(node)
+    name = tree.dotted(node)
     if any(names.is_foreign(each) for each in found):
         if not isinstance(file.parent(node), cst.Attribute):
             file.leave(node, f"`{name}` is an RMSProp that is not known here")

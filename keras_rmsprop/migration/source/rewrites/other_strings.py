@@ -4,8 +4,8 @@ import re
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import rewrites, source_file
-from keras_rmsprop.migration.source.source_file import is_rmsprop
+from keras_rmsprop.migration.source import rewrites, tree
+from keras_rmsprop.migration.source.tree import is_rmsprop
 
 _ONLY_TEXT = re.compile(
     r"compile|match|search|print|format|debug|info|warning|warn|error|log|join|replace|find|startswith"
@@ -37,7 +37,7 @@ def _meaning(string, file):
     match parent:
         case cst.Arg():
             call = file.parent(parent)
-            name = isinstance(call, cst.Call) and source_file.dotted(call.func)
+            name = isinstance(call, cst.Call) and tree.dotted(call.func)
             last = (name or "").split(".")[-1]
             if _ONLY_TEXT.fullmatch(last) or (
                 parent.keyword is not None and parent.keyword.value == "name"

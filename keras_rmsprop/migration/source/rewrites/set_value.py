@@ -2,7 +2,7 @@
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import findings, rewrites, source_file
+from keras_rmsprop.migration.source import findings, rewrites, tree
 
 _SETTERS = ("set_value", "get_value")
 _RATES = ("lr", "learning_rate")
@@ -30,6 +30,6 @@ def _say(call, name, optimizer, file):
     file.report(
         call,
         findings.NOTE,
-        f"Keras 3 has no `{source_file.dotted(call.func)}` and its optimizers no `lr`: "
+        f"Keras 3 has no `{tree.dotted(call.func)}` and its optimizers no `lr`: "
         f"write `{instead}`",
     )
