@@ -118,8 +118,9 @@ IDENTIFIERS = frozenset(
 
 def _of_modules(imported):
     for name in imported:
-        if name in _QUALIFIED:
-            yield name, _QUALIFIED[name]
+        public = name.replace("keras.src.", "keras.", 1)
+        if public in _QUALIFIED:
+            yield name, _QUALIFIED[public]
         elif _OLD_MODULES.search(name):
             yield name, "tf2.10"
 

@@ -69,6 +69,8 @@ _MODULES = {
 # Where the same modules stand by another name: what a name begins with, what it
 # means, and where only new versions have it, what its ambiguous class is there.
 _PLACES = (
+    ("tensorflow.compat.v1.compat.", "tensorflow.compat.", AMBIGUOUS),
+    ("tensorflow.compat.v2.compat.", "tensorflow.compat.", AMBIGUOUS),
     ("tensorflow_core.", "tensorflow.", AMBIGUOUS),
     ("tensorflow._api.v1.", "tensorflow.", AMBIGUOUS),
     ("tensorflow._api.v2.", "tensorflow.", AMBIGUOUS),

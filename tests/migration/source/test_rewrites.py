@@ -33,6 +33,7 @@ class SpellingsTest(parameterized.TestCase):
         ("from tensorflow.compat import v1", "v1.train.RMSPropOptimizer"),
         ("import tensorflow", "tensorflow.train.RMSPropOptimizer"),
         ("import tensorflow.compat.v1.train as t", "t.RMSPropOptimizer"),
+        ("import tensorflow.compat.v2 as tf", "tf.compat.v1.train.RMSPropOptimizer"),
     )
     def test_tf1_is_found_and_its_module_stays_imported(self, line, name):
         upgrade = upgrade_source(f"{line}\nopt = {name}(0.1)\nmodel.compile(opt)\n")
@@ -467,6 +468,7 @@ class NamedTest(parameterized.TestCase):
         "tf.name_scope('rmsprop')",
         "raise ValueError('rmsprop')",
         "f(name='RMSprop')",
+        "def f(name='RMSprop'): pass",
     )
     def test_strings_that_name_no_optimizer_stay_without_a_word(self, code):
         code = f"import tensorflow as tf\n{code}\n"
@@ -903,6 +905,7 @@ class EvidenceTest(parameterized.TestCase):
         ("from keras.layers.core import Dense", "tf2.10", "`keras.layers.core.Dense`"),
         ("import tensorflow as tf\ntf.placeholder(x)", "tf2.10", "`tf.placeholder`"),
         ("from keras import ops", "keras3", "`keras.ops` in line 4"),
+        ("from keras.src import ops", "keras3", "`keras.src.ops` in line 4"),
         (
             "import os\nos.environ['KERAS_BACKEND'] = 'jax'",
             "keras3",

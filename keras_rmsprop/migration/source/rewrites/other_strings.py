@@ -50,6 +50,8 @@ def _meaning(string, file):
                 )
         case cst.DictElement(key=key) if key is string:
             return None
+        case cst.Param(name=cst.Name(value="name")):
+            return None
         case (
             cst.Assign()
             | cst.AnnAssign()
