@@ -186,6 +186,7 @@ class RMSprop(keras.optimizers.Optimizer):
         self.update_rule = update_rule
         self.sparse_updates = sparse_updates
         self._copied_state = None
+        self._stepped = None
 
     def __setattr__(self, name, value):
         if name in _CHECKS:
@@ -460,7 +461,10 @@ class RMSprop(keras.optimizers.Optimizer):
             ]
         if self.gradient_accumulation_steps:
             grads = list(map(_densified, grads, natives))
+        # Keras 2 averages only what has a gradient.
+        self._stepped = frozenset(map(id, natives))
         self._backend_apply_gradients(grads, natives)
+        self._stepped = None
         for variable in variables:
             constraint = getattr(variable, "constraint", None)
             if constraint is not None:
@@ -491,8 +495,20 @@ class RMSprop(keras.optimizers.Optimizer):
         for variable, average in zip(
             trainable_variables, self._model_variables_moving_average
         ):
-            if average is not None:
+            if average is not None and id(_native(variable)) in self._stepped:
                 average.assign(discount * average + (1 - discount) * variable)
+
+    def _overwrite_model_variables_with_average_value(self, trainable_variables):
+        if self.update_rule.average_start == "first_step" or self._stepped is None:
+            super()._overwrite_model_variables_with_average_value(trainable_variables)
+            return
+        for variable, average in zip(
+            map(_native, trainable_variables), self._model_variables_moving_average
+        ):
+            if average is not None and id(variable) in self._stepped:
+                self._distribution_strategy.extended.update(
+                    variable, lambda a, b: a.assign(b), args=(average,)
+                )
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if tf.distribute.has_strategy() or self._is_distributed():

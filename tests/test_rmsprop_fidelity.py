@@ -219,6 +219,27 @@ class GenerationsTest(parameterized.TestCase):
         self.assertLen(trained, 4 if config.get("use_ema") else 2)
         self.assert_same_bits(trained, expected)
 
+    def test_keras_2_averages_only_what_has_a_gradient(self):
+        config = dict(use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=2)
+        results = []
+        for cls, more in (
+            (tf_keras.optimizers.RMSprop, {}),
+            (
+                keras_rmsprop.RMSprop,
+                {"update_rule": "keras2", "sparse_updates": "dense"},
+            ),
+        ):
+            optimizer = cls(0.1, **config, **more)
+            variables = [table(9, 8), table(9, 5, seed=1)]
+            optimizer.build(variables)
+            for step in range(5):
+                grads = [tf.ones_like(v) * (step + 1.0) for v in variables]
+                grads[step % 2] = None
+                optimizer.apply_gradients(list(zip(grads, variables)))
+            optimizer.finalize_variable_values(variables)
+            results.append([v.numpy() for v in variables])
+        self.assert_same_bits(*results)
+
     @parameterized.named_parameters(
         *combinations(
             arguments=ARGUMENTS,

@@ -124,7 +124,7 @@ def parse(spec):
     if kind not in _CLASSES:
         raise ValueError(
             f"an optimizer must start with one of {', '.join(_CLASSES)}. "
-            f"Received: {spec!r}"
+            f"Received: {spec!r}, which is no file of a recorded REFERENCE either"
         )
     try:
         call = ast.parse(f"f({arguments})", mode="eval").body

@@ -185,8 +185,13 @@ def _compare(work, first, second, rtol, atol):
             atol=trials.atol,
             steps=tuple(found.steps),
             variables=tuple(found.variables),
+            unjudged=found.unjudged,
         )
-        if comparison.max_ulp == 0:
+        if (
+            comparison.max_ulp == 0
+            or comparison.first_divergence is None
+            and (comparison.unjudged)
+        ):
             return comparison
         causes = trials.causes(first, second, comparison, strays)
         remedy = None

@@ -88,6 +88,8 @@ class Differences:
         ]
         self.steps = []
         self._count = 0
+        # Steps without values since the last that had some.
+        self.unjudged = 0
         self._ever = [np.zeros(value.shape, bool) for value in start]
         self._rtol, self._atol = rtol, atol
 
@@ -111,7 +113,9 @@ class Differences:
         self._count += 1
         number = self._count
         if reference.values is None or candidate.values is None:
+            self.unjudged += 1
             return
+        self.unjudged = 0
         greatest, most_ulp, mismatched = 0.0, 0, 0
         for figures, ever, expected, actual in zip(
             self.variables, self._ever, reference.values, candidate.values

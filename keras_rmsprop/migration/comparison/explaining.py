@@ -20,6 +20,7 @@ class Moment(NamedTuple):
         batch: Pair `(x, y)` that the model was given.
         computed: List of the model's gradients, dense.
         recorded: List of the recorded ones, in the model's order.
+        loss_agrees: Whether a loss was recorded and is the model's.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Moment(NamedTuple):
     batch: tuple
     computed: list
     recorded: list
+    loss_agrees: bool
 
 
 def explain(checking, batches, moment):
@@ -45,6 +47,13 @@ def explain(checking, batches, moment):
 
 def _model(checking, moment):
     scale = ratio(_joined(moment.recorded), _joined(moment.computed))
+    if scale is not None and abs(scale - 1) > _EXPLAINED and moment.loss_agrees:
+        yield (
+            f"scaled: all recorded gradients are {scale:.6g} times the model's and the "
+            "loss is the same, as where a program clips or scales gradients before it "
+            "gives them to the optimizer"
+        )
+        return
     if scale is not None and abs(scale - 1) > _EXPLAINED:
         yield (
             f"loss reduction: all recorded gradients are {scale:.6g} times the "
@@ -75,8 +84,9 @@ def _order(checking, batches, moment):
     if step.loss is None or step.batch is not None:
         return
     for other, (x, y) in batches.others(number):
-        loss, *_ = checking.evaluate(moment.values, moment.statistics, x, y)
-        if checking.loss_difference(loss, step.loss) <= checking.rtol:
+        loss, computed, _ = checking.evaluate(moment.values, moment.statistics, x, y)
+        _, worst = checking.gradient_difference(computed, moment.recorded)
+        if worst is None and checking.loss_difference(loss, step.loss) <= checking.rtol:
             yield (
                 f"data order: the recorded loss of step {number + 1} is that of "
                 f"batch {other + 1} of `data`, not of batch {number + 1}"

@@ -75,7 +75,7 @@ def _draw_divergence(axes, comparison):
         linestyle="--",
         label=f"allowed at 0 (atol = {comparison.atol:g})",
     )
-    if not comparison.equivalent:
+    if comparison.first_divergence is not None:
         axes.axvline(
             comparison.first_divergence,
             color="black",

@@ -11,8 +11,9 @@ import itertools
 import keras
 import numpy as np
 
-from keras_rmsprop.migration.comparison import explaining, workloads
+from keras_rmsprop.migration.comparison import explaining, recorded, workloads
 from keras_rmsprop.migration.comparison.differences import TOLERANCES
+from keras_rmsprop.migration.comparison.simulation import clipped
 from keras_rmsprop.migration.comparison.training import Objective, as_numpy
 from keras_rmsprop.migration.recording import Slices
 from keras_rmsprop.migration.state import matching
@@ -49,6 +50,9 @@ class Port:
     agrees: bool
     findings: tuple
 
+    def _is_partly_judged(self):
+        return any(f.startswith(("not judged", "the recorded")) for f in self.findings)
+
     def report(self):
         """Yields the findings as lines of text."""
         known = [self.gradient_difference]
@@ -58,7 +62,8 @@ class Port:
         if self.agrees:
             yield (
                 f"Model: {what} agree to {max(known):.1g} at all {self.steps} steps: "
-                "the model is ported right."
+                "the model is ported right"
+                + (", as far as it was judged." if self._is_partly_judged() else ".")
             )
         elif self.variable is not None:
             yield (
@@ -111,6 +116,15 @@ def check(recording, model, data, name_map, steps, rtol=None, atol=None):
                 )
         return None
     model = workloads.checked_model(model)
+    pairs = dict.items(name_map) if isinstance(name_map, dict) else ()
+    if name_map is not None and not (
+        isinstance(name_map, dict)
+        and all(isinstance(name, str) for pair in pairs for name in pair)
+    ):
+        raise ValueError(
+            "`name_map` must be a dictionary of recorded names by paths of variables. "
+            f"Received: name_map={name_map!r}"
+        )
     with Objective(model) as objective:
         places, others = _matched(recording, model, objective, name_map)
         batches = _Batches(recording, data, steps)
@@ -256,6 +270,9 @@ class _Checking:
         self._recording = recording
         self._others = others
         self._atol = atol
+        # How small a gradient may be beside the greatest to be taken for rounding.
+        self._floor = 0.1 * atol
+        self._unjudged = set()
 
     def run(self, batches, steps):
         """Returns the `Port`."""
@@ -272,15 +289,30 @@ class _Checking:
                 x, y = batches.of(number, step)
                 loss, computed, after = self.evaluate(values, statistics, x, y)
                 checked += 1
-                recorded = [_dense(step.gradients[p], values[p]) for p in self.places]
-                far, worst = self.gradient_difference(computed, recorded)
+                if not np.isfinite(_joined(step, values)).all():
+                    findings.append(
+                        f"the recorded run is not finite from step {number + 1} on, "
+                        "where the check ends"
+                    )
+                    checked -= 1
+                    break
+                expected = [_dense(step.gradients[p], values[p]) for p in self.places]
+                far, worst = self.gradient_difference(computed, expected)
                 gradients.append(far)
                 loss_far = self.loss_difference(loss, step.loss)
                 losses.append(loss_far)
-                if worst is not None or (loss_far or 0) > self.rtol:
+                loss_agrees = loss_far is None or loss_far <= self.rtol
+                if worst is not None or not loss_agrees:
                     different = number, worst, far, loss_far
                     moment = explaining.Moment(
-                        number, step, values, statistics, (x, y), computed, recorded
+                        number,
+                        step,
+                        values,
+                        statistics,
+                        (x, y),
+                        computed,
+                        expected,
+                        loss_agrees and loss_far is not None,
                     )
                     findings[:0] = explaining.explain(self, batches, moment)
                     break
@@ -293,6 +325,8 @@ class _Checking:
                 values = None  # Nothing says what the statistics are.
         if statistic_finding:
             findings.insert(0, statistic_finding)
+        if different is None:
+            findings += self._not_judged()
         known = [each for each in losses if each is not None]
         return Port(
             steps=checked,
@@ -314,33 +348,50 @@ class _Checking:
         loss, gradients, after = self._objective.evaluate(
             [values[place] for place in self.places], own, x, y
         )
-        return (
-            loss,
-            [
-                _dense(as_numpy(gradient), value)
-                for gradient, value in zip(gradients, self._objective.start)
-            ],
-            after,
-        )
+        dense = [
+            _dense(as_numpy(gradient), value)
+            for gradient, value in zip(gradients, self._objective.start)
+        ]
+        if self._recording.clipped:
+            # This version clipped before the optimizer was given the gradients.
+            dense = clipped(dense, recorded.clipping_of(self._recording))
+        return loss, dense, after
 
     def gradient_difference(self, computed, recorded):
         """Returns the greatest relative difference, and whose it is if it counts."""
         scale = max((np.max(np.abs(g), initial=0.0) for g in recorded), default=0.0)
+        rounding = 4 * np.finfo(self._objective.start[0].dtype).eps * scale
         greatest, worst, most = 0.0, None, 0.0
         for index, (mine, theirs) in enumerate(zip(computed, recorded)):
             far = np.max(np.abs(mine - theirs), initial=0.0)
-            own = max(
-                np.max(np.abs(theirs), initial=0.0), np.max(np.abs(mine), initial=0)
-            )
-            # Where a gradient is nothing but rounding, so is how it differs.
-            allowed = self.rtol * own + 0.1 * self._atol * scale
+            own = max(np.max(np.abs(g), initial=0.0) for g in (mine, theirs))
             relative = float(far / own) if own else 0.0
-            if not far <= allowed:
-                if not relative <= most:
-                    worst, most = index, relative
-            elif far > 0.1 * self._atol * scale:
+            if far <= self.rtol * own:
                 greatest = max(greatest, relative)
+            elif own <= self._floor * scale and far <= max(rounding, own):
+                # So small beside the others, it may be nothing but their rounding.
+                self._unjudged.add(self.names[index])
+            elif not relative <= most:
+                worst, most = index, relative
         return (greatest, None) if worst is None else (most, worst)
+
+    def _not_judged(self):
+        """Yields what agreement says nothing about."""
+        if self._unjudged:
+            yield (
+                f"not judged: {_some(self._unjudged)}, whose gradients are so small "
+                "beside the others that they may be rounding"
+            )
+        missing = [
+            variable.path
+            for index, variable in enumerate(self._objective.others)
+            if _is_statistic(variable) and index not in self._others
+        ]
+        if missing:
+            yield (
+                f"not judged: {_some(missing)}, which the recording does not hold "
+                "(`recorder.model` records them)"
+            )
 
     def loss_difference(self, loss, recorded):
         """Returns the relative difference of a loss, None if it is not recorded."""
@@ -388,6 +439,18 @@ def _dense(gradient, value):
     elif gradient is not None:
         dense += gradient
     return dense
+
+
+def _joined(step, values):
+    """Returns the recorded loss and gradients of a step as one array."""
+    arrays = [_dense(g, value).ravel() for g, value in zip(step.gradients, values)]
+    return np.concatenate([*arrays, [0.0 if step.loss is None else step.loss]])
+
+
+def _some(names):
+    names = sorted(names)
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(map(repr, names[:4])) + more
 
 
 def same_spread(a, b):

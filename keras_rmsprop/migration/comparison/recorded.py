@@ -66,6 +66,12 @@ def participant(recording, argument="reference"):
             f"`{argument}` must be a recording of an RMSProp optimizer. Received: "
             f"{str(recording.path)!r}, recorded from {recording.optimizer}"
         )
+    if recording.arguments.get("loss_scale_factor"):
+        raise ValueError(
+            f"`{argument}` must be a recording without `loss_scale_factor`, by which "
+            "its gradients are multiplied. Received: loss_scale_factor="
+            f"{recording.arguments['loss_scale_factor']!r}"
+        )
     name, rule, duplicates = _SHIPPED[generation]
     renamed = {"lr": "learning_rate", "decay": "time_decay"}
     if generation == "tf1":
@@ -103,22 +109,13 @@ def participant(recording, argument="reference"):
             duplicates,
             weight_decay=config.get("weight_decay"),
         ),
-        learning_rate=_rate(recording, config),
+        learning_rate=recorded_rates,
         make_trainer=lambda start: RecordedTrainer(recording),
         rule=rule,
         not_simulated=tuple(
             name for name in participants.NOT_SIMULATED if config.get(name)
         ),
     )
-
-
-def _rate(recording, config):
-    rate = config.get("learning_rate")
-    if set(_RATES) & set(recording.evaluated):
-        return recorded_rates
-    if config.get("time_decay") and isinstance(rate, float):
-        return participants.decayed(rate, config["time_decay"])
-    return recorded_rates if rate is None or isinstance(rate, dict) else rate
 
 
 def recorded_rates():
@@ -147,6 +144,15 @@ class RecordedTrainer:
         return step.learning_rate, step.values
 
 
+def clipping_of(recording):
+    """Returns the clipping of a recorded optimizer, as `Ingredients` have it."""
+    return tuple(
+        (name, float(recording.arguments[name]))
+        for name in _CLIPPING
+        if recording.arguments.get(name)
+    )
+
+
 def check_clipping(recording, candidate):
     """Raises where a replay could not show what the candidate's clipping does.
 
@@ -160,11 +166,7 @@ def check_clipping(recording, candidate):
     """
     if not recording.clipped:
         return
-    clipping = tuple(
-        (name, float(recording.arguments[name]))
-        for name in _CLIPPING
-        if recording.arguments.get(name)
-    )
+    clipping = clipping_of(recording)
     if clipping != candidate.ingredients.clipping:
         shown = ingredient.SHOW["clipping"]
         raise ValueError(

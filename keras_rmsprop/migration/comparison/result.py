@@ -44,6 +44,8 @@ class Comparison:
         causes: Tuple of `Cause`, the one that explains most first; empty where the
             runs are the same to the bit, or equivalent although ingredients differ.
         remedy: `Remedy`, or None where the runs are equivalent.
+        unjudged: Number of steps at the end of a recording that hold no values and
+            whose checksums are others than the candidate's.
         port: `Port`: whether a model is the one that was recorded; None where no
             recording was compared, or no model given.
     """
@@ -58,12 +60,13 @@ class Comparison:
     variables: tuple
     causes: tuple = ()
     remedy: Remedy | None = None
+    unjudged: int = 0
     port: Port | None = None
 
     @property
     def equivalent(self):
         """Whether every element stayed within the tolerance at every step."""
-        return self.first_divergence is None
+        return self.first_divergence is None and not self.unjudged
 
     @property
     def first_divergence(self):
@@ -183,11 +186,17 @@ def _report(found):
 def _mismatch(found):
     elements = sum(figures.elements for figures in found.variables)
     mismatched = sum(figures.mismatched for figures in found.variables)
+    first = found.first_divergence
     yield (
         f"Mismatched elements: {mismatched} / {elements} "
         f"({100 * mismatched / elements:.1f}%)"
-        + ("" if found.equivalent else f", the first at step {found.first_divergence}")
+        + ("" if first is None else f", the first at step {first}")
     )
+    if found.unjudged:
+        yield (
+            f"Not judged: the last {found.unjudged} steps. The recording holds no "
+            "values there, and its checksums say that bits differ"
+        )
     if found.max_ulp == 0:
         yield "Greatest difference: none, equal to the bit (0 ULP)"
     else:

@@ -64,7 +64,7 @@ class Simulation:
         with np.errstate(all="ignore"):
             if self.ingredients.duplicate_indices == SUMMED:
                 gradients = [_summed(gradient) for gradient in gradients]
-            gradients = _clipped(gradients, self.ingredients.clipping)
+            gradients = clipped(gradients, self.ingredients.clipping)
             for value, slots, gradient in zip(self.values, self._slots, gradients):
                 if gradient is not None:
                     self._step(value, slots, gradient, learning_rate)
@@ -135,7 +135,8 @@ def _scaled(norm, limit):
     return limit / max(norm, limit)
 
 
-def _clipped(gradients, clipping):
+def clipped(gradients, clipping):
+    """Returns gradients as `(argument, value)` pairs clip them, one after the other."""
     present = [g for g in gradients if g is not None]
     for kind, limit in clipping:
         arrays = [_values(gradient) for gradient in present]
@@ -152,5 +153,5 @@ def _clipped(gradients, clipping):
             g._replace(values=a) if isinstance(g, Slices) else a
             for g, a in zip(present, arrays)
         ]
-    clipped = iter(present)
-    return [None if g is None else next(clipped) for g in gradients]
+    results = iter(present)
+    return [None if g is None else next(results) for g in gradients]

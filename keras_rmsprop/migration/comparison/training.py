@@ -217,6 +217,8 @@ class LegacyTrainer(_CompiledTrainer):
 
     def __init__(self, optimizer, start):
         super().__init__(optimizer, [tf.Variable(value) for value in start])
+        # Also of variables that have no gradient in the first step.
+        live.adapter(optimizer).build(self._variables)
 
     def _rate_and_step(self, gradients):
         # No public name gives the rate after `decay`.

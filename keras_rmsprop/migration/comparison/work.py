@@ -70,6 +70,8 @@ class Replay:
         self.slots = None if fresh else list(recording.start_slots)
         name = os.path.basename(recording.path)
         self.description = f"the gradients recorded in {name!r}"
+        if recording.stopped:
+            self.description += f" (which ends early: {recording.stopped})"
         self._recording = recording
 
     def steps(self, trainers):

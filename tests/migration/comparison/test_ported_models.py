@@ -207,3 +207,69 @@ def test_equivalence_asks_for_the_model_too(path):
             model=same(regularizer=None),
             data=batches(),
         )
+
+
+def small(scale):
+    entered = keras.Input((3,))
+    outputs = [
+        keras.layers.Rescaling(factor)(
+            keras.layers.Dense(1, kernel_initializer="ones", name=name)(entered)
+        )
+        for name, factor in (("large", 300.0), ("small", scale))
+    ]
+    model = keras.Model(entered, keras.layers.Add()(outputs), name="sizes")
+    model.compile(loss="mse")
+    return model
+
+
+def recorded(path, model, change=lambda gradients: gradients):
+    recorder = record_rmsprop.Recorder(path, steps=3)
+    optimizer = recorder.wrap(keras.optimizers.RMSprop(0.01))
+    width = model.input_shape[-1]
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        x = rng.normal(size=(8, width)).astype("float32")
+        y = x[:, : model.output_shape[-1]] * 5
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(x=x, y=y, y_pred=model(x, training=True))
+        gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+        recorder.loss(loss)
+        recorder.batch(x, y)
+        optimizer.apply(change(gradients), model.trainable_variables)
+    recorder.close()
+    return path
+
+
+def test_a_gradient_that_is_small_beside_others_is_judged_by_itself(tmp_path):
+    path = recorded(str(tmp_path / "run"), small(3e-3))
+    port, _ = port_of(path, small(3e-3))
+    assert port.agrees
+    port, report = port_of(path, small(3.2e-3))
+    assert not port.agrees or "not judged" in report
+
+
+def test_statistics_that_are_not_recorded_are_not_called_right(tmp_path):
+    path = recorded(str(tmp_path / "run"), network(momentum=0.9))
+    _, report = port_of(path, network(momentum=0.5))
+    assert "as far as it was judged" in report
+    assert "not judged: 'net/norm/moving_mean'" in report
+
+
+def test_gradients_clipped_by_the_program_are_no_matter_of_reduction(tmp_path):
+    path = recorded(
+        str(tmp_path / "run"),
+        network(),
+        lambda gradients: tf.clip_by_global_norm(gradients, 0.1)[0],
+    )
+    port, report = port_of(path, network())
+    assert not port.agrees
+    assert "loss reduction" not in report
+    assert "clips or scales gradients before" in report
+
+
+def test_a_loss_that_is_no_number_does_not_agree(tmp_path):
+    path = recorded(str(tmp_path / "run"), network())
+    model = network()
+    model.compile(loss=lambda y, p: keras.losses.mean_squared_error(y, p) * np.nan)
+    port, _ = port_of(path, model)
+    assert not port.agrees

@@ -217,3 +217,47 @@ def test_the_command_takes_a_recording(tmp_path, capsys):
     )
     assert status == 1 and "learning rate" in out
     assert os.path.getsize(picture) > 1000
+
+
+def test_a_rate_set_while_training_is_not_advised_away(tmp_path):
+    path, trained = str(tmp_path / "run"), variables()
+    recorder = record_rmsprop.Recorder(path, steps=6)
+    optimizer = recorder.wrap(tf_keras.optimizers.RMSprop(0.1))
+    for step in range(6):
+        if step == 3:
+            optimizer.learning_rate.assign(0.01)
+        optimizer.apply_gradients([(tf.ones_like(v), v) for v in trained])
+    recorder.close()
+    found = migration.compare(path, keras_rmsprop.RMSprop(0.1, update_rule="keras2"))
+    assert "learning_rate=<recorded_rates>" in found.remedy.call
+
+
+def test_last_steps_without_values_are_never_called_equivalent(tmp_path):
+    path, trained = str(tmp_path / "run"), variables()
+    recorder = record_rmsprop.Recorder(path, steps=50, values_every=3)
+    optimizer = recorder.wrap(tf_keras.optimizers.legacy.RMSprop(0.1, momentum=0.5))
+    for _ in range(5):
+        optimizer.apply_gradients([(tf.ones_like(v), v) for v in trained])
+    recorder.close()
+
+    def candidate(last):
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.1, last])
+        return keras_rmsprop.RMSprop(rate, momentum=0.5, update_rule="legacy")
+
+    assert migration.compare(path, candidate(0.1)).equivalent
+    found = migration.compare(path, candidate(100.0))
+    assert not found.equivalent and found.unjudged == 2
+    assert "Not judged: the last 2 steps" in found.report()
+    assert "ends early" in found.report()
+
+
+def test_gradients_that_come_and_go_are_replayed_on_every_class(tmp_path):
+    path, (a, b) = str(tmp_path / "run"), variables()
+    recorder = record_rmsprop.Recorder(path, steps=3)
+    optimizer = recorder.wrap(tf_keras.optimizers.RMSprop(0.1))
+    for step in range(3):
+        second = None if step == 0 else tf.ones_like(b)
+        optimizer.apply_gradients([(tf.ones_like(a), a), (second, b)])
+    recorder.close()
+    for cls in (keras_rmsprop.legacy.RMSprop, tf_keras.optimizers.legacy.RMSprop):
+        assert len(migration.compare(path, cls(0.1)).steps) == 3
