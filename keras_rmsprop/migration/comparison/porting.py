@@ -40,6 +40,7 @@ class Port:
         step: The first step, from 1, in which something differs, or None.
         agrees: Whether loss, gradients and the model's other variables agree.
         findings: Tuple of texts: what explains a difference, and what differs besides.
+        not_judged: Tuple of texts: what agreement says nothing about.
     """
 
     steps: int
@@ -49,9 +50,7 @@ class Port:
     step: int | None
     agrees: bool
     findings: tuple
-
-    def _is_partly_judged(self):
-        return any(f.startswith(("not judged", "the recorded")) for f in self.findings)
+    not_judged: tuple = ()
 
     def report(self):
         """Yields the findings as lines of text."""
@@ -63,7 +62,7 @@ class Port:
             yield (
                 f"Model: {what} agree to {max(known):.1g} at all {self.steps} steps: "
                 "the model is ported right"
-                + (", as far as it was judged." if self._is_partly_judged() else ".")
+                + (", as far as it was judged." if self.not_judged else ".")
             )
         elif self.variable is not None:
             yield (
@@ -81,7 +80,7 @@ class Port:
                 f"Model: {what} agree to {max(known):.1g} at all {self.steps} steps, "
                 "but other variables of the model do not."
             )
-        for finding in self.findings:
+        for finding in (*self.findings, *self.not_judged):
             yield f"  {finding}"
 
 
@@ -280,23 +279,24 @@ class _Checking:
         values, statistics = list(recording.start), list(recording.others.values())
         losses, gradients, checked = [], [0.0], 0
         different = None
-        findings = list(self._initial())
+        findings, not_judged = list(self._initial()), []
         statistic_finding = None
         for number, step in enumerate(itertools.islice(recording, steps)):
             if values is not None:
                 for place, value in step.changed.items():
                     values[place] = value
-                x, y = batches.of(number, step)
-                loss, computed, after = self.evaluate(values, statistics, x, y)
-                checked += 1
-                if not np.isfinite(_joined(step, values)).all():
-                    findings.append(
+                expected = [_dense(step.gradients[p], values[p]) for p in self.places]
+                if not all(
+                    np.isfinite(each).all() for each in (*expected, step.loss or 0)
+                ):
+                    not_judged.append(
                         f"the recorded run is not finite from step {number + 1} on, "
                         "where the check ends"
                     )
-                    checked -= 1
                     break
-                expected = [_dense(step.gradients[p], values[p]) for p in self.places]
+                x, y = batches.of(number, step)
+                loss, computed, after = self.evaluate(values, statistics, x, y)
+                checked += 1
                 far, worst = self.gradient_difference(computed, expected)
                 gradients.append(far)
                 loss_far = self.loss_difference(loss, step.loss)
@@ -326,7 +326,7 @@ class _Checking:
         if statistic_finding:
             findings.insert(0, statistic_finding)
         if different is None:
-            findings += self._not_judged()
+            not_judged += self._not_judged()
         known = [each for each in losses if each is not None]
         return Port(
             steps=checked,
@@ -338,6 +338,7 @@ class _Checking:
             step=None if different is None else different[0] + 1,
             agrees=different is None and statistic_finding is None,
             findings=tuple(findings),
+            not_judged=tuple(not_judged),
         )
 
     def evaluate(self, values, statistics, x, y):
@@ -439,12 +440,6 @@ def _dense(gradient, value):
     elif gradient is not None:
         dense += gradient
     return dense
-
-
-def _joined(step, values):
-    """Returns the recorded loss and gradients of a step as one array."""
-    arrays = [_dense(g, value).ravel() for g, value in zip(step.gradients, values)]
-    return np.concatenate([*arrays, [0.0 if step.loss is None else step.loss]])
 
 
 def _some(names):
