@@ -38,7 +38,9 @@ class _Command(Directive):
         found = [nodes.paragraph(text=f"To {cli.COMMANDS[name]}.")]
         found.append(_literal(parser.format_usage().removeprefix("usage: ")))
         if parser.description:
-            found.append(nodes.paragraph(text=parser.description % {"prog": parser.prog}))
+            found.append(
+                nodes.paragraph(text=parser.description % {"prog": parser.prog})
+            )
         found.append(_options(parser))
         if parser.epilog:
             found.append(_literal(parser.epilog % {"prog": parser.prog}))

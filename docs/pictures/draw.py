@@ -160,7 +160,9 @@ def speed(table, colours):
 
 def said(ratio):
     """Returns a ratio of times in words."""
-    return "about the same" if ratio > 0.9 else f"{float(f'{1 / ratio:.2g}'):g} x faster"
+    return (
+        "about the same" if ratio > 0.9 else f"{float(f'{1 / ratio:.2g}'):g} x faster"
+    )
 
 
 def pictures():

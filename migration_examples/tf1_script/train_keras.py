@@ -1,6 +1,6 @@
 """The new program: Keras 3, which goes on from what `train.py` wrote.
 
-    python migration_examples/tf1_script/train_keras.py
+python migration_examples/tf1_script/train_keras.py
 """
 
 import pathlib
