@@ -17,6 +17,9 @@ def setup(app):
 
 def _mark_code(app, what, name, obj, options, lines):
     lines[:] = marked(lines)
+    if what in ("attribute", "property") and ":" in "".join(lines[:1]):
+        # Napoleon takes what stands before the first colon for a type.
+        lines[0] = ":" + lines[0]
 
 
 def marked(lines):

@@ -119,7 +119,7 @@ def divergence(table, colours):
 def speed(table, colours):
     """Returns the times of ours, the best other program and the limit."""
     works = table["works"]
-    left, right, upper, pitch = 20, 480, 118, 66
+    left, right, upper, pitch = 20, 460, 118, 66
     canvas = Canvas(
         upper + pitch * len(works) + 36,
         "Time of a step or epoch as a share of stock Keras 3: "
