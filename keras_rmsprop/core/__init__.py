@@ -36,6 +36,8 @@ MAXIMUM_SETS = 4
 # From how many variables on it does so for small ones: to call it costs as much as
 # the ordinary ops of a few.
 MINIMUM_VARIABLES = 8
+# What float32's sparse kernel divides zero gradients by.
+_LEAST_EPSILON = np.finfo(np.float32).tiny
 
 
 class Workspace:
@@ -136,7 +138,8 @@ def apply_dense(rule, variable, slots, gradient, hyper, use_locking=False):
         The `tf.Operation` that updates, in a graph; None when executed eagerly.
     """
     op = _kernel(rule, variable, slots)
-    if op is not None:
+    # Without a denominator the kernel makes NaN of any gradient.
+    if op is not None and composed.has_epsilon(hyper):
         return _apply_kernel(op, variable, slots, gradient, hyper, use_locking)
     state = slots.map(_read)
     new, step = _composed_step(rule, composed.DENSE_KERNEL, state, gradient, hyper)
@@ -166,7 +169,9 @@ def apply_sparse(rule, variable, slots, gradient, indices, hyper, use_locking=Fa
         The `tf.Operation` that updates, in a graph; None when executed eagerly.
     """
     op = _kernel(rule, variable, slots, indices.dtype)
-    if op is not None:
+    # Without a denominator the kernel makes NaN of any gradient; only float32's bits
+    # are its own.
+    if op is not None and (composed.has_epsilon(hyper) or gradient.dtype == tf.float32):
         return _apply_kernel(op, variable, slots, gradient, hyper, use_locking, indices)
     rows = slots.map(lambda slot: tf.gather(slot, indices))
     new, step = _composed_step(rule, composed.SPARSE_KERNEL, rows, gradient, hyper)
@@ -314,7 +319,9 @@ def _whole_step(rule, variables, slots, hyper, workspace):
 def _updates(rule, variables, slots, hyper, workspace):
     """Returns the `_Update` of each variable."""
     # What is made in a graph is of no use in another, or outside.
-    kept = workspace.updates if tf.executing_eagerly() else {}
+    kept = {}
+    if tf.executing_eagerly() and np.float32(hyper.epsilon):
+        kept = workspace.updates
     updates = [kept.get(id(variable)) for variable in variables]
     if None in updates:
         compiles = not is_compiled() and compiled.pays(rule, variables)
@@ -416,6 +423,7 @@ def _eager_kernel(rule, variable, slots, hyper, workspace):
         or dtype not in (tf.float32, tf.float64)
         or rule.reciprocal_root
         or not rule.has_epsilon_inside_sqrt(slots.momentum is not None)
+        or dtype.as_numpy_dtype(hyper.epsilon) == 0
     ):
         return None
     if rule.uses_kernels:
@@ -436,10 +444,14 @@ def _composed_step(rule, kernel_rounding, state, gradient, hyper):
 
 def _apply_kernel(op, variable, slots, gradient, hyper, use_locking, indices=None):
     sparse = indices is not None
-    if slots.mg is not None or gradient.dtype == tf.float16:
+    has_epsilon = composed.has_epsilon(hyper)
+    if slots.mg is not None or gradient.dtype == tf.float16 or not has_epsilon:
         state = slots.map(lambda s: tf.gather(s, indices)) if sparse else slots
         rounding = composed.SPARSE_KERNEL if sparse else composed.DENSE_KERNEL
         gradient = composed.counted(rounding, state, gradient, hyper)
+    if not has_epsilon:
+        # Too little to show where there is a denominator.
+        hyper = hyper._replace(epsilon=tf.maximum(hyper.epsilon, _LEAST_EPSILON))
     return kernels.apply(op, variable, slots, gradient, hyper, use_locking, indices)
 
 
