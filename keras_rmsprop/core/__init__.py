@@ -36,8 +36,6 @@ MAXIMUM_SETS = 4
 # From how many variables on it does so for small ones: to call it costs as much as
 # the ordinary ops of a few.
 MINIMUM_VARIABLES = 8
-# What float32's sparse kernel divides zero gradients by.
-_LEAST_EPSILON = np.finfo(np.float32).tiny
 
 
 class Workspace:
@@ -138,8 +136,7 @@ def apply_dense(rule, variable, slots, gradient, hyper, use_locking=False):
         The `tf.Operation` that updates, in a graph; None when executed eagerly.
     """
     op = _kernel(rule, variable, slots)
-    # Without a denominator the kernel makes NaN of any gradient.
-    if op is not None and composed.has_epsilon(hyper):
+    if op is not None:
         return _apply_kernel(op, variable, slots, gradient, hyper, use_locking)
     state = slots.map(_read)
     new, step = _composed_step(rule, composed.DENSE_KERNEL, state, gradient, hyper)
@@ -169,9 +166,7 @@ def apply_sparse(rule, variable, slots, gradient, indices, hyper, use_locking=Fa
         The `tf.Operation` that updates, in a graph; None when executed eagerly.
     """
     op = _kernel(rule, variable, slots, indices.dtype)
-    # Without a denominator the kernel makes NaN of any gradient; only float32's bits
-    # are its own.
-    if op is not None and (composed.has_epsilon(hyper) or gradient.dtype == tf.float32):
+    if op is not None:
         return _apply_kernel(op, variable, slots, gradient, hyper, use_locking, indices)
     rows = slots.map(lambda slot: tf.gather(slot, indices))
     new, step = _composed_step(rule, composed.SPARSE_KERNEL, rows, gradient, hyper)
@@ -207,7 +202,7 @@ def apply_sparse_as_dense(
     if rounding is composed.KERAS2 and centered and not tf.executing_eagerly():
         rounding = composed.KERAS2_CENTERED_SLICES_IN_GRAPH
     rows = slots.map(lambda slot: tf.gather(slot, indices))
-    gradient = composed.counted(rounding, rows, gradient, hyper)
+    gradient, _ = composed.counted(rounding, rows, gradient, hyper)
     share = composed.one_minus_rho(hyper)
 
     def decay_and_add(slot, discount, values):
@@ -448,10 +443,14 @@ def _apply_kernel(op, variable, slots, gradient, hyper, use_locking, indices=Non
     if slots.mg is not None or gradient.dtype == tf.float16 or not has_epsilon:
         state = slots.map(lambda s: tf.gather(s, indices)) if sparse else slots
         rounding = composed.SPARSE_KERNEL if sparse else composed.DENSE_KERNEL
-        gradient = composed.counted(rounding, state, gradient, hyper)
-    if not has_epsilon:
-        # Too little to show where there is a denominator.
-        hyper = hyper._replace(epsilon=tf.maximum(hyper.epsilon, _LEAST_EPSILON))
+        gradient, rests = composed.counted(rounding, state, gradient, hyper)
+        if not has_epsilon:
+            # Else what counts as zero would still be divided by zero. Steps in which
+            # nothing is, have the shipped bits.
+            least = 6e-8 if gradient.dtype == tf.float16 else 1e-37
+            least = tf.cast(least, hyper.epsilon.dtype)
+            least *= tf.cast(tf.reduce_any(rests), least.dtype)
+            hyper = hyper._replace(epsilon=hyper.epsilon + least)
     return kernels.apply(op, variable, slots, gradient, hyper, use_locking, indices)
 
 

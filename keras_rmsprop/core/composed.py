@@ -107,16 +107,16 @@ def counted(rounding, slots, gradient, hyper):
         hyper: `Hyperparameters` in that dtype.
 
     Returns:
-        A tensor like `gradient`.
+        A tensor like `gradient`, and where it was set to zero, or None.
     """
     centered = slots.mg is not None
     gradient = _clipped(rounding, gradient, centered)
     if not _may_lack_root(centered, gradient.dtype, hyper):
-        return gradient
+        return gradient, None
     ms, mg = _means(rounding, slots, gradient, hyper)
     radicand = _radicand(rounding, ms, mg, hyper)
     unusable = _has_no_root(rounding, radicand, hyper)
-    return tf.where(unusable, tf.zeros_like(gradient), gradient)
+    return tf.where(unusable, tf.zeros_like(gradient), gradient), unusable
 
 
 def _clipped(rounding, gradient, centered):
