@@ -4,12 +4,16 @@ Neither publishes an inventory that Sphinx could read. TensorFlow's pages are na
 the names; of Keras' those that the docstrings mention are listed.
 """
 
+import operator
+from inspect import isclass, isfunction, ismodule
+
+import tensorflow
 from docutils import nodes
 
 _TENSORFLOW = "https://www.tensorflow.org/api_docs/python/"
 _OLD_KERAS = "https://www.tensorflow.org/versions/r2.15/api_docs/python/"
 _KERAS = {
-    "keras.optimizers.Optimizer": "optimizers/#optimizer-class",
+    "keras.optimizers.Optimizer": "optimizers/",
     "keras.optimizers.RMSprop": "optimizers/rmsprop/#rmsprop-class",
     "keras.optimizers.LossScaleOptimizer": "optimizers/loss_scale_optimizer/",
     "keras.optimizers.schedules.LearningRateSchedule": (
@@ -23,7 +27,7 @@ _KERAS = {
     "keras.Model": "models/model/#model-class",
 }
 # Not among the pages of today's TensorFlow, whose Keras is Keras 3.
-_GONE = ("tf.keras.optimizers.legacy.", "tf.compat.v1.keras.optimizers.")
+_GONE = "tf.keras.optimizers.legacy."
 
 
 def address(name):
@@ -33,9 +37,18 @@ def address(name):
         return "https://keras.io/api/" + _KERAS[name]
     if name.startswith(_GONE):
         return _OLD_KERAS + name.replace(".", "/")
-    if name.startswith("tf.") and not name.startswith("tf.keras"):
+    if name.startswith("tf.") and not name.startswith("tf.keras") and _has_page(name):
         return _TENSORFLOW + name.replace(".", "/")
     return None
+
+
+def _has_page(name):
+    """Whether a name is a module, class or function of the TensorFlow that is here."""
+    try:
+        found = operator.attrgetter(name.removeprefix("tf."))(tensorflow)
+    except AttributeError:
+        return False
+    return any(is_one(found) for is_one in (ismodule, isclass, isfunction))
 
 
 def _resolve(app, env, node, shown):
