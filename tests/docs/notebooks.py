@@ -22,8 +22,6 @@ def kernel():
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TQDM_DISABLE": "1",
-        # The kernel of this Python, whatever others there are.
-        "JUPYTER_PREFER_ENV_PATH": "1",
     }
     client = NotebookClient(
         nbformat.v4.new_notebook(), timeout=300, resources={"metadata": {}}

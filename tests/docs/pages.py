@@ -14,6 +14,7 @@ what they print. Commands in `bash` blocks are not run: they claim no output.
 """
 
 import pathlib
+import re
 from typing import NamedTuple
 
 from markdown_it import MarkdownIt
@@ -81,8 +82,10 @@ def needs_own_process(path):
 
 
 def links(path):
-    """Returns the targets of a page's links and pictures, without code."""
+    """Gives the targets of a page's links and pictures, without code."""
     for token in MarkdownIt().parse(path.read_text("utf-8")):
+        if token.type == "html_block":
+            yield from re.findall(r'(?:src|srcset|href)="([^"]+)"', token.content)
         for child in token.children or ():
             for attribute in ("href", "src"):
                 if child.attrGet(attribute):
