@@ -49,7 +49,5 @@ html_show_sphinx = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True
-suppress_warnings = [
-    "myst.header",  # The benchmark's own tables come with small headings.
-    "toc.empty_glob",  # No new guide.
-]
+# The benchmark's own tables come with small headings.
+suppress_warnings = ["myst.header"]
