@@ -10,6 +10,7 @@ from keras_rmsprop.migration.source.tree import is_rmsprop, literal
 
 _STOCK = "keras.optimizers.RMSprop"
 _MAKERS = ("optimizers.get", "optimizers.deserialize")
+_MAKER_NAMES = ("get", "deserialize")
 
 
 @rewrites.handles(cst.Call)
@@ -30,6 +31,8 @@ def compiled(call, file):
 @rewrites.handles(cst.Call)
 def made(call, file):
     """`keras.optimizers.get("rmsprop")` and `keras.optimizers.deserialize({...})`."""
+    if not file.may_be_named(call.func, _MAKER_NAMES):
+        return
     found = file.qualified(call.func)
     roots = {name.split(".")[0] for name in found}
     if roots & names.ROOTS and any(name.endswith(_MAKERS) for name in found):

@@ -4,17 +4,15 @@ import libcst as cst
 
 from keras_rmsprop.migration.source import configurations, rewrites
 
-_PARSERS = (
-    "gin.parse_config",
-    "gin.parse_config_files_and_bindings",
-    "gin.bind_parameter",
-)
+_PARSERS = ("parse_config", "parse_config_files_and_bindings", "bind_parameter")
 
 
 @rewrites.handles(cst.Call)
 def rewrite(call, file):
-    names = file.qualified(call.func)
-    if not any(name.replace("gin.config.", "gin.") in _PARSERS for name in names):
+    if not file.may_be_named(call.func, _PARSERS):
+        return
+    names = {name.rpartition(".")[0] for name in file.qualified(call.func)}
+    if names.isdisjoint(("gin", "gin.config")):
         return
     for argument in call.args:
         for string in file.strings_in(argument):
