@@ -4,7 +4,11 @@ import dataclasses
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import tree
+from keras_rmsprop.migration.source import inheritance, source_file, tree
+
+
+class Unclear(Exception):
+    """What reads an optimizer elsewhere cannot be known; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,24 +16,28 @@ class End:
     """An expression that gives the optimizer, where it is put to use.
 
     Attributes:
+      file: the `SourceFile` in which that is.
       node: the expression.
       site: where that happens, seen from the construction: the call of this file's
         function in which `node` is, else `node` itself.
     """
 
+    file: source_file.SourceFile
     node: cst.CSTNode
     site: cst.CSTNode
 
 
 @dataclasses.dataclass(frozen=True)
 class Unread:
-    """A place in which the optimizer is kept and that others than this file may read.
+    """A place in which the optimizer is kept and that others may read unseen.
 
     Attributes:
+      file: the `SourceFile` in which that is.
       target: what was assigned to: an attribute or a global name.
       reason: why others may.
     """
 
+    file: source_file.SourceFile
     target: cst.CSTNode
     reason: str
 
@@ -46,49 +54,110 @@ def follow(file, value):
       value: the expression, the constructor call for one.
 
     Returns:
-      A list of `End` and `Unread`; empty where it is dropped.
+      A list of `End`; empty where it is dropped.
     """
-    return list(dict.fromkeys(_follow(file, value, None, frozenset())))
+    return _Search(beyond=False).of(file, value)
 
 
-def _follow(file, value, site, seen):
-    if value in seen:
-        return
-    seen = seen | {value}
-    parent = file.parent(value)
-    match parent:
-        case cst.Expr() | cst.If() | cst.While() | cst.Comparison():
+def follow_beyond(file, value):
+    """Does what `follow` does, and looks for what else may read the object.
+
+    It is followed into other files, where there is a project, and an attribute is
+    taken for read wherever one has its name.
+
+    Returns:
+      A list of `End` and `Unread`.
+    """
+    return _Search(beyond=True).of(file, value)
+
+
+class _Search:
+    """One search for what becomes of an object.
+
+    Args:
+      beyond: whether to look into other files too.
+    """
+
+    def __init__(self, beyond):
+        self._beyond = beyond
+        self._seen = set()
+
+    def of(self, file, value):
+        return list(dict.fromkeys(self._follow(file, value, None)))
+
+    def _follow(self, file, value, site):
+        if (value, site) in self._seen:
             return
-        case cst.IfExp() | cst.BooleanOperation():
-            if isinstance(parent, cst.IfExp) and parent.test is value:
+        self._seen.add((value, site))
+        parent = file.parent(value)
+        match parent:
+            case cst.Expr() | cst.If() | cst.While() | cst.Comparison():
                 return
-            yield from _follow(file, parent, site, seen)
+            case cst.IfExp() | cst.BooleanOperation():
+                if isinstance(parent, cst.IfExp) and parent.test is value:
+                    return
+                yield from self._follow(file, parent, site)
+                return
+            case cst.Return():
+                calls = list(_calls_of(file, parent))
+                for call in calls:
+                    yield from self._follow(file, call, site)
+                if calls:
+                    return
+            case cst.Arg():
+                parameter = _parameter(file, parent)
+                if parameter is not None:
+                    for load in file.loads_of(parameter.name):
+                        yield from self._follow(file, load, site or value)
+                    return
+            case cst.NamedExpr():
+                yield from self._follow(file, parent, site)
+        targets = _targets(file, value)
+        if not targets or any(tree.dotted(each) is None for each in targets):
+            yield End(file, value, site or value)
             return
-        case cst.Return():
-            calls = list(_calls_of(file, parent))
-            for call in calls:
-                yield from _follow(file, call, site, seen)
-            if calls:
-                return
-        case cst.Arg():
-            parameter = _parameter(file, parent)
-            if parameter is not None:
-                for load in file.loads_of(parameter.name):
-                    yield from _follow(file, load, site or value, seen)
-                return
-        case cst.NamedExpr():
-            yield from _follow(file, parent, site, seen)
-    targets = _targets(file, value)
-    if not targets or any(tree.dotted(each) is None for each in targets):
-        yield End(value, site or value)
-        return
-    for target in targets:
-        loads = file.loads_of(target)
-        reason = _outside(file, target, loads)
-        if reason:
-            yield Unread(target, reason)
-        for load in loads:
-            yield from _follow(file, load, site, seen)
+        for target in targets:
+            yield from self._follow_target(file, target, site)
+
+    def _follow_target(self, file, target, site):
+        if (target, site) in self._seen:
+            return
+        self._seen.add((target, site))
+        loads = [(file, load) for load in file.loads_of(target)]
+        if self._beyond and (_is_attribute(file, target) or file.is_global(target)):
+            try:
+                loads += _loads_beyond(file, target)
+            except Unclear as error:
+                yield Unread(file, target, str(error))
+            reason = _outside(file, target, loads)
+            if reason:
+                yield Unread(file, target, reason)
+        for where, load in loads:
+            site_there = site if where is file else None
+            if where.is_import(load):
+                yield from self._follow_target(where, load, site_there)
+            else:
+                yield from self._follow(where, load, site_there)
+
+
+def _is_attribute(file, target):
+    return isinstance(target, cst.Attribute) or file.is_of_class(target)
+
+
+def _loads_beyond(file, target):
+    loads = []
+    if _is_attribute(file, target):
+        own = file.loads_of(target)
+        loads += [
+            (file, each)
+            for each in file.attribute_loads(tree.last(target))
+            # That of another class's `self`, where this is one's.
+            if each not in own
+            and (tree.dotted(each.value) != "self" or tree.root(target) is target)
+        ]
+    if file.elsewhere is not None:
+        loads += file.elsewhere.reads(file, target)
+    return loads
 
 
 def _targets(file, value):
@@ -118,29 +187,20 @@ def _targets(file, value):
 
 
 def _outside(file, target, loads):
-    """Why code outside this file may read what was assigned, or None."""
-    if isinstance(target, cst.Attribute):
-        base = _foreign_base(file, target)
+    """Why code that cannot be seen may read what was assigned, or None."""
+    owner = inheritance.class_around(file, target)
+    if (
+        owner
+        and isinstance(target, cst.Attribute)
+        and tree.dotted(target.value) == "self"
+    ):
+        base = inheritance.foreign_base(file, owner)
         if base:
             return f"whose class has the base `{base}`"
-        return None if loads else "which this file never reads"
-    if not loads and file.is_global(target):
-        return "which this file never reads"
-    return None
-
-
-def _foreign_base(file, target):
-    """A base, not of this file, of the class around an attribute of `self`."""
-    node = target
-    while node is not None and not isinstance(node, cst.ClassDef):
-        node = file.parent(node)
-    if node is None or tree.dotted(target.value) != "self":
+    if loads:
         return None
-    for base in node.bases:
-        name = tree.dotted(base.value)
-        if name != "object" and not file.definitions(base.value, cst.ClassDef):
-            return file.code(base.value)
-    return None
+    where = "this file" if file.elsewhere is None else "the project"
+    return f"which {where} never reads"
 
 
 def _calls_of(file, statement):

@@ -22,6 +22,8 @@ class SourceFile(Tree):
 
     Attributes:
       options: the `Options` of this upgrade.
+      elsewhere: the `Elsewhere` of the project; None where there is only this file.
+      path: the path of the file, where there is a project.
       edits: a mapping from a node to a function of the updated node.
       findings: a set of `Finding`.
       rewritten: a set of `Rewrite`.
@@ -33,10 +35,12 @@ class SourceFile(Tree):
         lines after which it will be, None for the top of the file.
     """
 
-    def __init__(self, module, options, program):
+    def __init__(self, module, options, program, elsewhere=None, path=None, name=""):
         wrapper = metadata.MetadataWrapper(module, unsafe_skip_copy=True)
         super().__init__(wrapper.module)
         self.options = options
+        self.elsewhere = elsewhere
+        self.path = path or (elsewhere and elsewhere.path)
         self.edits = {}
         self.findings = set()
         self.rewritten = set()
@@ -48,6 +52,7 @@ class SourceFile(Tree):
         self._contexts = wrapper.resolve(metadata.ExpressionContextProvider)
         self._left = set()
         self._program = program
+        self._name = name
 
     def report(self, node, kind, message):
         place = self._program.place(self.line(node))
@@ -76,7 +81,8 @@ class SourceFile(Tree):
     def place(self, node):
         """Returns where a node is, as a message says it."""
         cell, line = self._program.place(self.line(node))
-        return f"cell {cell}, line {line}" if cell else f"line {line}"
+        where = f"cell {cell}, line {line}" if cell else f"line {line}"
+        return f"{where} of {self._name}" if self._name else where
 
     def scope(self, node):
         return self._scopes.get(node)
@@ -147,7 +153,7 @@ class SourceFile(Tree):
         if not isinstance(target, cst.Name):
             self.asked_read.add(f".{target.attr.value}")
             return self._attribute_loads.get(dotted(target), [])
-        scope = self.scope(target) or self.scope(self.module)
+        scope = self._scope_of_binding(target)
         if not isinstance(scope, metadata.FunctionScope):
             self.asked_read |= {target.value, f".{target.value}"}
         loads = [
@@ -187,6 +193,15 @@ class SourceFile(Tree):
             )
         )
 
+    def attribute_loads(self, name):
+        """Returns the places where an attribute of some name is read, of whatever."""
+        self.asked_read.add(f".{name}")
+        return [
+            node
+            for node in self.of_kind(cst.Attribute)
+            if node.attr.value == name and self.is_load(node)
+        ]
+
     def bindings_of(self, name):
         """Returns the nodes that bind what a name reads, where this file does."""
         scope = self.scope(name)
@@ -211,8 +226,20 @@ class SourceFile(Tree):
 
     def is_global(self, target):
         """Whether a name is one of the module."""
-        scope = self.scope(target)
-        return scope is None or isinstance(scope, metadata.GlobalScope)
+        return isinstance(self._scope_of_binding(target), metadata.GlobalScope)
+
+    def is_of_class(self, target):
+        """Whether a name is bound in the body of a class, as its attribute."""
+        return isinstance(self._scope_of_binding(target), metadata.ClassScope)
+
+    def is_import(self, node):
+        """Whether a name stands in an import, as what that binds."""
+        return isinstance(self.parent(node), (cst.ImportAlias, cst.AsName))
+
+    def _scope_of_binding(self, target):
+        # The names in an import have no scope of their own.
+        nodes = (target, *self.ancestors(target))
+        return next(scope for node in nodes if (scope := self.scope(node)))
 
     def may_be_class(self, node):
         """Whether the last part of a name could be that of an RMSProp class."""

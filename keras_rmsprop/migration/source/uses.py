@@ -5,7 +5,12 @@ import re
 import libcst as cst
 
 from keras_rmsprop.migration.source import tree
-from keras_rmsprop.migration.source.following import End, Unread, follow
+from keras_rmsprop.migration.source.following import (
+    End,
+    Unread,
+    follow,
+    follow_beyond,
+)
 
 # What OptimizerV2 offers and Keras 3 does not.
 _LEGACY_ONLY = frozenset(
@@ -43,16 +48,19 @@ def tf1_only(file, call):
       file: the `SourceFile`.
       call: the constructor call.
     """
-    for use in follow(file, call):
+    for use in follow_beyond(file, call):
         if isinstance(use, Unread):
-            what = f"is kept in `{file.code(use.target)}`, {use.reason}"
-        elif is_compiled(file, use.node) or _is_eager_apply(file, use.node):
+            where = f"`{use.file.code(use.target)}`"
+            return (
+                f"the optimizer is kept in {where}, {use.reason}: "
+                "what may read it may need the TF1 API, and only `--to compat` keeps "
+                "that"
+            )
+        if is_compiled(use.file, use.node) or _is_eager_apply(use.file, use.node):
             continue
-        else:
-            what = _describe(file, use.node)
         return (
-            f"the optimizer {what}, which may need the TF1 API: "
-            "only `--to compat` keeps that"
+            f"the optimizer {_describe(use.file, use.node)}, "
+            "which may need the TF1 API: only `--to compat` keeps that"
         )
     return None
 
@@ -64,10 +72,11 @@ def compiled(file, call):
       file: the `SourceFile`.
       call: the constructor call.
     """
-    for use in follow(file, call):
-        if isinstance(use, End) and is_compiled(file, use.node):
+    for use in follow_beyond(file, call):
+        if isinstance(use, End) and is_compiled(use.file, use.node):
+            what = _describe(use.file, use.node)
             return (
-                f"the optimizer {_describe(file, use.node)}, and `compile` of Keras 3 "
+                f"the optimizer {what}, and `compile` of Keras 3 "
                 "takes no TF1 optimizer: the default target gives it one that it takes"
             )
     return None
@@ -81,7 +90,7 @@ def legacy_only(file, call):
       call: the constructor call.
     """
     for use in follow(file, call):
-        if isinstance(use, End) and _needs_legacy(file, use.node):
+        if _needs_legacy(file, use.node):
             return (
                 f"the optimizer {_describe(file, use.node)}, which Keras 3 optimizers "
                 "lack: only `--to compat` keeps that"
@@ -97,7 +106,7 @@ def old_get_updates(file, call):
       call: the constructor call.
     """
     for use in follow(file, call):
-        attribute = isinstance(use, End) and file.parent(use.node)
+        attribute = file.parent(use.node)
         match attribute:
             case cst.Attribute(attr=cst.Name(value="get_updates")):
                 called = file.parent(attribute)
