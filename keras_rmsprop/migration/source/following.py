@@ -105,9 +105,9 @@ class _Search:
                 if calls:
                     return
             case cst.Arg():
-                parameter = _parameter(file, parent)
-                if parameter is not None:
-                    for load in file.loads_of(parameter.name):
+                given = parameter(file, parent)
+                if given is not None:
+                    for load in file.loads_of(given.name):
                         yield from self._follow(file, load, site or value)
                     return
             case cst.NamedExpr():
@@ -215,21 +215,27 @@ def _calls_of(file, statement):
             yield call
 
 
-def _parameter(file, argument):
-    """The parameter of this file's function that an argument is given to, or None."""
+def parameters(function):
+    """Returns the parameters of a function that arguments are given to one by one."""
+    found = function.params
+    return [*found.posonly_params, *found.params, *found.kwonly_params]
+
+
+def parameter(file, argument):
+    """Returns the parameter of this file's function that gets an argument, or None."""
     call = file.parent(argument)
     if not isinstance(call, cst.Call) or argument.star:
         return None
     functions = file.definitions(call.func, cst.FunctionDef)
     if len(functions) != 1 or functions[0].decorators:
         return None
-    parameters = functions[0].params
-    named = [*parameters.posonly_params, *parameters.params]
+    [function] = functions
     if argument.keyword is None:
+        by_position = [*function.params.posonly_params, *function.params.params]
         before = call.args[: next(i for i, a in enumerate(call.args) if a is argument)]
-        if any(each.star for each in before) or len(before) >= len(named):
+        if any(each.star for each in before) or len(before) >= len(by_position):
             return None
-        return named[len(before)]
-    everything = [*named, *parameters.kwonly_params]
+        return by_position[len(before)]
+    by_name = function.params.params + function.params.kwonly_params
     name = argument.keyword.value
-    return next((each for each in everything if each.name.value == name), None)
+    return next((each for each in by_name if each.name.value == name), None)

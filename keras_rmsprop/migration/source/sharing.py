@@ -39,6 +39,16 @@ def shared(file, call, follow=following.follow):
     return None
 
 
+def is_in_loop(file, node, outer):
+    """Whether a loop or another function stands between a node and one around it."""
+    for above in file.ancestors(node):
+        if above is outer:
+            return False
+        if isinstance(above, (*_LOOPS, cst.Lambda, cst.FunctionDef)):
+            return True
+    return False
+
+
 def _advice(what):
     return (
         f"the optimizer {what}, and one of Keras 3 serves a single model: construct "

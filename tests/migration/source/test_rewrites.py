@@ -394,6 +394,30 @@ class NamedTest(parameterized.TestCase):
         self.assertEmpty(_reasons(upgrade))
 
     @parameterized.parameters(
+        "def f(o):\n    m.compile(optimizer=o)\nf({0})",
+        "def f(x, *, o='adam'):\n    m.compile(o)\nf(1, o={0} if x else 0)\nf(2, o={0})",
+        "def f(o, /):\n    if x: m.compile(o or 'adam')\nf({0})\nf({0})",
+    )
+    def test_strings_reach_compile_by_a_parameter_too(self, code):
+        code = f"import keras\n{{1}}{code}\n"
+        new = f"keras_rmsprop.RMSprop({_LEGACY})"
+        upgrade = upgrade_source(code.format("'rmsprop'", ""))
+        self.assertEqual(upgrade.code, code.format(new, "import keras_rmsprop\n"))
+        self.assertEmpty(_reasons(upgrade))
+
+    @parameterized.parameters(
+        "def f(o='rmsprop'):\n    m.compile(o)",
+        "def f(o):\n    print(o)\n    m.compile(o)\nf('rmsprop')",
+        "def f(o):\n    m.compile(o)\n    n.compile(o)\nf('rmsprop')",
+        "def f(o):\n    for m in ms: m.compile(o)\nf('rmsprop')",
+        "def f(o):\n    g = lambda: m.compile(o)\nf('rmsprop')",
+        "def f(o):\n    o = o or 'adam'\n    m.compile(o)\nf('rmsprop')",
+        "def f(*o):\n    m.compile(o)\nf('rmsprop')",
+        "def f(x, o):\n    m.compile(o)\nf(*x, 'rmsprop')",
+        "@cached\ndef f(o):\n    m.compile(o)\nf('rmsprop')",
+        "import re\ndef f(o):\n    re.compile(o)\nf('rmsprop')",
+        "class A:\n  def f(s, o): s.m.compile(o)\n  def g(s): s.f('rmsprop')",
+        "def f(o):\n    m.compile(o)\nmap(f, ['rmsprop'])",
         "o = 'rmsprop'\nprint(o)\nmodel.compile(o)",
         "o = 'rmsprop'\ndef f(): model.compile(o)",
         "o = 'rmsprop'\nfor m in models:\n    m.compile(o)",
