@@ -108,6 +108,11 @@ class Construction:
                 "TensorFlow 2.11 to 2.15"
             )
             return names.KERAS
+        if era == names.OPTIMIZER_V1 == self._spelled and "epsilon" not in keywords:
+            self._assume(
+                "it means epsilon=1e-08, the default up to TensorFlow 1.4; after that "
+                "it was 1e-07"
+            )
         if era != names.OLD_KERAS:
             return era
         if assume == "tf1.4":

@@ -395,7 +395,7 @@ class NamedTest(parameterized.TestCase):
 
     @parameterized.parameters(
         "def f(o):\n    m.compile(optimizer=o)\nf({0})",
-        "def f(x, *, o='adam'):\n    m.compile(o)\nf(1, o={0} if x else 0)\nf(2, o={0})",
+        "def f(x, *, o=0):\n    m.compile(o)\nf(1, o={0} if x else 0)\nf(2, o={0})",
         "def f(o, /):\n    if x: m.compile(o or 'adam')\nf({0})\nf({0})",
     )
     def test_strings_reach_compile_by_a_parameter_too(self, code):
@@ -1096,6 +1096,33 @@ class LazyImportsTest(parameterized.TestCase):
 
 
 class LookedUpTest(parameterized.TestCase):
+    @parameterized.parameters(
+        "tf.contrib.optimizer_v2.RMSPropOptimizer",
+        "tf.RMSPropOptimizer",
+        "tf.python.train.RMSPropOptimizer",
+        "tf.python.keras.optimizer_v1.RMSprop",
+        "tf.keras.api._v2.keras.optimizers.RMSprop",
+    )
+    def test_whatever_else_tensorflow_calls_rmsprop_is_reported(self, name):
+        module, _, last = name.replace("tf.", "tensorflow.", 1).rpartition(".")
+        for code in (
+            f"import tensorflow as tf\nx = {name}(0.1)\n",
+            f"from {module} import {last}\nx = {last}(0.1)\n",
+            f"from {module} import {last} as new\nx = new(0.1)\n",
+            f"import {module} as o\nx = o.{last}\n",
+        ):
+            for to in ("keras-rmsprop", "compat", "keras"):
+                upgrade = upgrade_source(code, to=to)
+                self.assertEqual(upgrade.code, code)
+                [finding] = _reasons(upgrade)
+                self.assertEqual(finding.line, 2)
+
+    def test_the_class_of_contrib_is_told_from_that_of_tf1(self):
+        name = "tf.contrib.optimizer_v2.RMSPropOptimizer"
+        code = f"import tensorflow as tf\n{name}(0.1)\n"
+        [finding] = _reasons(upgrade_source(code))
+        self.assertIn("starts its mean square at epsilon", finding.message)
+
     @parameterized.parameters(
         "tf.contrib.optimizer_v2.RMSPropOptimizer(0.1)",
         "tf.RMSPropOptimizer(0.1)",
