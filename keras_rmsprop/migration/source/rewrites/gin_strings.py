@@ -21,8 +21,11 @@ def rewrite(call, file):
 
 def _rewrite_string(string, file):
     # No name holds what a string escapes, so its code is changed as it is written.
-    value, found = configurations.rewritten(string.value, file.options)
-    if value != string.value:
+    begin = len(string.prefix) + len(string.quote)
+    before = string.value[begin : -len(string.quote)]
+    after, found = configurations.rewritten(before, file.options)
+    if after != before:
+        value = string.value[:begin] + after + string.quote
         file.edits[string] = lambda updated: updated.with_changes(value=value)
-    for kind, message in found:
+    for _, kind, message in found:
         file.report(string, kind, message)
