@@ -3,6 +3,7 @@
 import libcst as cst
 
 from keras_rmsprop.migration.source import (
+    computing,
     evidence,
     findings,
     imports,
@@ -197,8 +198,15 @@ class Construction:
             )
 
     def is_computed(self, expression):
-        """Whether an expression, or a name's value, comes from TensorFlow or Keras."""
-        return self._is_computed(expression, frozenset())
+        """Whether an expression's value comes from TensorFlow or Keras."""
+        return any(computing.sources(self._file, expression))
+
+    def is_tensor(self, expression):
+        """Whether that is a tensor or a variable, for all that can be seen."""
+        return any(
+            not computing.is_schedule(name)
+            for name in computing.sources(self._file, expression)
+        )
 
     def first_use_of(self, *names):
         """Returns which of some names the file has first, and where; '' for none."""
@@ -321,22 +329,3 @@ class Construction:
     @property
     def _is_standalone_keras(self):
         return any(name.startswith("keras.") for name in self._qualified)
-
-    def _is_computed(self, expression, seen):
-        if isinstance(expression, cst.Call):
-            roots = {n.split(".")[0] for n in self._file.qualified(expression.func)}
-            if roots & names.ROOTS:
-                return True
-        if isinstance(expression, cst.Name):
-            if expression.value in seen or not self._file.is_load(expression):
-                return False
-            seen = seen | {expression.value}
-            return any(
-                self._is_computed(value, seen)
-                for value in self._file.values_of(expression)
-            )
-        return any(
-            self._is_computed(child, seen)
-            for child in expression.children
-            if isinstance(child, (cst.BaseExpression, cst.Arg))
-        )

@@ -18,12 +18,15 @@ class End:
     Attributes:
       file: the `SourceFile` in which that is.
       node: the expression.
+      origin: the expression that makes the object anew whenever it is evaluated: the
+        construction, or the call of this file's function that constructs it.
       site: where that happens, seen from the construction: the call of this file's
         function in which `node` is, else `node` itself.
     """
 
     file: source_file.SourceFile
     node: cst.CSTNode
+    origin: cst.CSTNode
     site: cst.CSTNode
 
 
@@ -83,12 +86,12 @@ class _Search:
         self._seen = set()
 
     def of(self, file, value):
-        return list(dict.fromkeys(self._follow(file, value, None)))
+        return list(dict.fromkeys(self._follow(file, value, value, None)))
 
-    def _follow(self, file, value, site):
-        if (value, site) in self._seen:
+    def _follow(self, file, value, origin, site):
+        if (value, origin, site) in self._seen:
             return
-        self._seen.add((value, site))
+        self._seen.add((value, origin, site))
         parent = file.parent(value)
         match parent:
             case cst.Expr() | cst.If() | cst.While() | cst.Comparison():
@@ -96,37 +99,73 @@ class _Search:
             case cst.IfExp() | cst.BooleanOperation():
                 if isinstance(parent, cst.IfExp) and parent.test is value:
                     return
-                yield from self._follow(file, parent, site)
+                yield from self._follow(file, parent, origin, site)
                 return
             case cst.Return():
-                calls = list(_calls_of(file, parent))
-                for call in calls:
-                    yield from self._follow(file, call, site)
+                function = file.function_around(parent)
+                calls = self._calls_of(file, function)
+                made_inside = function in file.ancestors(origin)
+                for where, call in calls:
+                    made = call if made_inside else origin
+                    yield from self._follow(where, call, made, site)
                 if calls:
                     return
             case cst.Arg():
                 given = parameter(file, parent)
                 if given is not None:
                     for load in file.loads_of(given.name):
-                        yield from self._follow(file, load, site or value)
+                        yield from self._follow(file, load, origin, site or value)
                     return
+            case cst.Param():
+                made = file.function_around(parent) or origin  # Once, by its `def`.
+                for load in file.loads_of(parent.name):
+                    yield from self._follow(file, load, made, site)
+                return
             case cst.NamedExpr():
-                yield from self._follow(file, parent, site)
+                yield from self._follow(file, parent, origin, site)
         targets = _targets(file, value)
         if not targets or any(tree.dotted(each) is None for each in targets):
-            yield End(file, value, site or value)
+            yield End(file, value, origin, site or value)
             return
         for target in targets:
-            yield from self._follow_target(file, target, site)
+            yield from self._follow_target(file, target, origin, site)
 
-    def _follow_target(self, file, target, site):
-        if (target, site) in self._seen:
+    def _calls_of(self, file, function):
+        """The calls of a function, with their files; none where there may be others."""
+        if function.decorators or file.is_method(function):
+            return []
+        calls, seen, pending = [], set(), [(file, function.name)]
+        while pending:
+            where, name = pending.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            loads = [(where, load) for load in where.loads_of(name)]
+            if self._beyond and where.elsewhere is not None and where.is_global(name):
+                try:
+                    loads += where.elsewhere.reads(where, name)
+                except Unclear:
+                    return []
+            for there, load in loads:
+                call = there.parent(load)
+                if there.is_import(load):
+                    pending.append((there, load))
+                elif isinstance(call, cst.Call) and call.func is load:
+                    calls.append((there, call))
+                else:
+                    return []
+        return calls
+
+    def _follow_target(self, file, target, origin, site):
+        if (target, origin, site) in self._seen:
             return
-        self._seen.add((target, site))
+        self._seen.add((target, origin, site))
         loads = [(file, load) for load in file.loads_of(target)]
+        if file.is_of_class(target):
+            loads += [(file, load) for load in _loads_by_self(file, target)]
         if self._beyond and (_is_attribute(file, target) or file.is_global(target)):
             try:
-                loads += _loads_beyond(file, target)
+                loads += _loads_beyond(file, target, loads)
             except Unclear as error:
                 yield Unread(file, target, str(error))
             reason = _outside(file, target, loads)
@@ -135,25 +174,30 @@ class _Search:
         for where, load in loads:
             site_there = site if where is file else None
             if where.is_import(load):
-                yield from self._follow_target(where, load, site_there)
+                yield from self._follow_target(where, load, origin, site_there)
             else:
-                yield from self._follow(where, load, site_there)
+                yield from self._follow(where, load, origin, site_there)
 
 
 def _is_attribute(file, target):
     return isinstance(target, cst.Attribute) or file.is_of_class(target)
 
 
-def _loads_beyond(file, target):
+def _loads_by_self(file, target):
+    """Where a class's attribute is read by what are surely its objects."""
+    names = ("self", "cls", inheritance.class_around(file, target).name.value)
+    loads = file.attribute_loads(target.value)
+    return [each for each in loads if tree.dotted(each.value) in names]
+
+
+def _loads_beyond(file, target, known):
     loads = []
     if _is_attribute(file, target):
-        own = file.loads_of(target)
         loads += [
             (file, each)
             for each in file.attribute_loads(tree.last(target))
-            # That of another class's `self`, where this is one's.
-            if each not in own
-            and (tree.dotted(each.value) != "self" or tree.root(target) is target)
+            # A class's own attribute was looked for.
+            if (file, each) not in known and tree.dotted(each.value) != "self"
         ]
     if file.elsewhere is not None:
         loads += file.elsewhere.reads(file, target)
@@ -188,12 +232,8 @@ def _targets(file, value):
 
 def _outside(file, target, loads):
     """Why code that cannot be seen may read what was assigned, or None."""
-    owner = inheritance.class_around(file, target)
-    if (
-        owner
-        and isinstance(target, cst.Attribute)
-        and tree.dotted(target.value) == "self"
-    ):
+    owner = inheritance.owner(file, target)
+    if owner is not None:
         base = inheritance.foreign_base(file, owner)
         if base:
             return f"whose class has the base `{base}`"
@@ -201,18 +241,6 @@ def _outside(file, target, loads):
         return None
     where = "this file" if file.elsewhere is None else "the project"
     return f"which {where} never reads"
-
-
-def _calls_of(file, statement):
-    """The calls, in this file, of the function that a `return` belongs to."""
-    function = file.function_around(statement)
-    # What a method or a decorated function returns may be called from anywhere.
-    if function is None or function.decorators or file.is_method(function):
-        return
-    for load in file.loads_of(function.name):
-        call = file.parent(load)
-        if isinstance(call, cst.Call) and call.func is load:
-            yield call
 
 
 def parameters(function):

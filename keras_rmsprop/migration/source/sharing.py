@@ -8,6 +8,7 @@ from keras_rmsprop.migration.source import following, tree, uses
 
 _OF_A_MODEL = re.compile(r"\.(trainable_)?(variables|weights)$")
 _BUILDER = re.compile(r"build|make|create|compile|model|network|gan\b|critic|generator")
+_COLLECTIONS = (cst.BaseElement, cst.BaseDictElement)
 _LOOPS = (cst.For, cst.While, cst.ListComp, cst.DictComp, cst.GeneratorExp, cst.SetComp)
 
 
@@ -24,15 +25,16 @@ def shared(file, call, follow=following.follow):
         if isinstance(use, following.Unread):
             continue
         where = use.file
-        if isinstance(where.parent(use.node), (cst.BaseElement, cst.BaseDictElement)):
-            return _advice(f"is put into a collection in {where.place(use.node)}")
         served = _served(where, use)
         if served is None:
+            if isinstance(where.parent(use.node), _COLLECTIONS):
+                return _advice(f"is put into a collection in {where.place(use.node)}")
             continue
-        if _is_repeated(file, call, use, served):
+        if _is_repeated(use, served):
             return _advice(f"serves several models in {where.place(use.site)}")
         for other, model in found:
-            if model.differs(served) and not _exclude(other, use):
+            same = other.origin is use.origin and not _exclude(other, use)
+            if same and model.differs(served):
                 places = f"{other.file.place(other.site)} and {where.place(use.site)}"
                 return _advice(f"serves several models, in {places}")
         found.append((use, served))
@@ -78,6 +80,10 @@ class _Served:
 
 def _served(file, use):
     """Returns a `_Served`, or None for a use that trains nothing."""
+    compilation = uses.compilation(file, use.node)
+    if compilation is not None:
+        model = compilation.func.value
+        return _Served(file.code(model), tree.root(model))
     parent = file.parent(use.node)
     call = file.parent(parent)
     if not isinstance(call, cst.Call):
@@ -95,8 +101,6 @@ def _served(file, use):
             given = _given(file, use.site, root)
             text = text.replace(file.code(root), given, 1) if given else text
         return _Served(text, root, is_applied=True)
-    if uses.is_compiled(file, use.node):
-        return _Served(file.code(call.func.value), tree.root(call.func.value))
     name = tree.dotted(call.func)
     if name and _BUILDER.search(name.split(".")[-1].lower()):
         return _Served(file.code(call), call)
@@ -116,9 +120,9 @@ def _given(file, site, name):
     return None
 
 
-def _is_repeated(file, call, use, served):
+def _is_repeated(use, served):
     """Whether a use takes place several times, with several models, for one object."""
-    around = set(file.ancestors(call))
+    around = set(use.file.ancestors(use.origin))
     for node in use.file.ancestors(use.site):
         if node in around:
             return False

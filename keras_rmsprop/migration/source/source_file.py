@@ -284,6 +284,17 @@ class SourceFile(Tree):
         ]
         return [statement.value for statement in statements]
 
+    def values_of_attribute(self, attribute):
+        """Returns the expressions assigned to what is written as an attribute is."""
+        name = dotted(attribute)
+        self.asked_read.add(f".{attribute.attr.value}")
+        return [
+            node.value
+            for node in self.of_kind(cst.Assign, cst.AnnAssign)
+            if node.value is not None
+            and any(dotted(each) == name for each in _targets_of(node))
+        ]
+
     @functools.cached_property
     def _order(self):
         return {node: index for index, node in enumerate(self.nodes)}
@@ -365,6 +376,12 @@ class SourceFile(Tree):
         if not isinstance(target, cst.AssignTarget) or len(statement.targets) > 1:
             return set()
         return set(filter(names.is_namespace, self._qualified(statement.value, seen)))
+
+
+def _targets_of(node):
+    if isinstance(node, cst.AnnAssign):
+        return [node.target]
+    return [each.target for each in node.targets]
 
 
 def _one_line(code):

@@ -1,5 +1,6 @@
 """Whether what becomes of an optimizer allows it to become another one."""
 
+import itertools
 import re
 
 import libcst as cst
@@ -34,6 +35,8 @@ _LEGACY_ONLY = frozenset(
         "weights",
     ]
 )
+# An argument and its call; or an element of a dict, that, and these two.
+_DEPTH_IN_COMPILE = 4
 _WRAPPER = re.compile(r"Optimizer(V2)?$|^(SWA|MovingAverage|Lookahead)$")
 
 
@@ -56,7 +59,7 @@ def tf1_only(file, call):
                 "what may read it may need the TF1 API, and only `--to compat` keeps "
                 "that"
             )
-        if is_compiled(use.file, use.node) or _is_eager_apply(use.file, use.node):
+        if compilation(use.file, use.node) or _is_eager_apply(use.file, use.node):
             continue
         return (
             f"the optimizer {_describe(use.file, use.node)}, "
@@ -73,11 +76,11 @@ def compiled(file, call):
       call: the constructor call.
     """
     for use in follow_beyond(file, call):
-        if isinstance(use, End) and is_compiled(use.file, use.node):
+        if isinstance(use, End) and compilation(use.file, use.node):
             what = _describe(use.file, use.node)
             return (
                 f"the optimizer {what}, and `compile` of Keras 3 "
-                "takes no TF1 optimizer: the default target gives it one that it takes"
+                "takes no TF1 optimizer: try the default target"
             )
     return None
 
@@ -138,13 +141,12 @@ def _needs_legacy(file, value):
     )
 
 
-def is_compiled(file, value):
-    """Whether an expression is the optimizer given to `something.compile`."""
-    argument = file.parent(value)
-    if not isinstance(argument, cst.Arg):
-        return False
-    call = file.parent(argument)
-    return isinstance(call, cst.Call) and optimizer_of_compile(call) is argument
+def compilation(file, value):
+    """Returns the call of `something.compile` that gets an optimizer, or None."""
+    for node in itertools.islice(file.ancestors(value), _DEPTH_IN_COMPILE):
+        if isinstance(node, cst.Call):
+            return node if expression_of_compile(node) is value else None
+    return None
 
 
 def optimizer_of_compile(call):

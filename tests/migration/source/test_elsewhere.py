@@ -158,6 +158,28 @@ class ElsewhereTest(parameterized.TestCase):
     def test_a_constant_of_a_class_is_an_attribute(self, code, changed):
         self.assertEqual(self._upgraded(_OF_CLASS | {"b.py": code}).changed, changed)
 
+    @parameterized.parameters(
+        ({"t.py": "from made import make\nm.compile(make())\n"}, True),
+        ({"t.py": "import made\nm.compile(made.make())\n"}, True),
+        ({"t.py": "from made import make\nmake().minimize(l)\n"}, False),
+        ({"t.py": "import made\nf(made.make)\nm.compile(made.make())\n"}, False),
+        ({"t.py": "import made\nmade.make()\ng(made)\n"}, False),
+        (
+            {"b.py": "from made import make as new\n"}
+            | {"t.py": "import b\nb.new().minimize(l)\n"},
+            False,
+        ),
+        ({"t.py": "from made import make\na.compile(make()); b.compile(make())"}, True),
+        (
+            {"t.py": "from made import make\no = make()\na.compile(o); b.compile(o)"},
+            False,
+        ),
+        ({}, False),
+    )
+    def test_what_a_function_makes_goes_where_it_is_called(self, files, changed):
+        made = {"made.py": f"{_TF}def make():\n  opt = {_NEW}\n  return opt\n"}
+        self.assertEqual(self._upgraded(made | files).changed, changed)
+
     def test_compat_takes_none_that_another_module_compiles(self):
         upgrade = self._upgraded(_CONSTANT | {"t.py": _COMPILES}, to="compat")
         self.assertFalse(upgrade.changed)

@@ -1224,6 +1224,11 @@ class SharingTest(parameterized.TestCase):
             "opt.apply_gradients(zip(h, b.trainable_variables))",
         ),
         ("opt = {}", "a.compile(opt)", "opt.apply_gradients(zip(h, b.weights))"),
+        ("class A:\n  o = {}", "  def f(s): a.compile(A.o); b.compile(A.o)"),
+        ("class A:\n  o = {}", "  def f(self): a.compile(self.o); b.compile(self.o)"),
+        ("def f(o={}):", "  m = b()", "  m.compile(o)", "f()", "f()"),
+        ("opt = {}", "def f(): return opt", "a.compile(f()); b.compile(f())"),
+        ("def f(): return {}", "opt = f()", "a.compile(opt); b.compile(opt)"),
         (
             "opt = {}",
             "for m in models: opt.apply_gradients(zip(g, m.trainable_variables))",
@@ -1261,6 +1266,9 @@ class SharingTest(parameterized.TestCase):
         + ("f(a, o)", "f(m=a, o=o)"),
         ("opt = {}", "m.compile(opt)", "tf.train.Checkpoint(optimizer=opt, model=m)"),
         ("opt = {}", "m.compile(opt)", "print(opt)", "opt.learning_rate = 2"),
+        ("def f(): return {}", "a.compile(f()); b.compile(f())"),
+        ("def f():\n  o = {}\n  return o", "for m in ms: m.compile(f())"),
+        ("m.compile(**{{'optimizer': {}}})",),
     )
     def test_one_for_each_model_is_rewritten(self, *lines):
         code = (
@@ -1271,6 +1279,48 @@ class SharingTest(parameterized.TestCase):
         upgrade = upgrade_source(code)
         self.assertEmpty(_reasons(upgrade))
         self.assertNotIn("keras.optimizers", upgrade.code)
+
+
+class RatesTest(parameterized.TestCase):
+    """Learning rates that TensorFlow computes, which Keras 3 does not take."""
+
+    @parameterized.parameters(
+        "lr = tf.Variable(0.1)\nopt = {}(lr)",
+        "lr = tf.train.exponential_decay(1, s, 2, 3) if x else 0.1\nopt = {}(lr)",
+        "def f(lr): return {}(lr)\nopt = f(tf.constant(0.1))",
+        "def f(lr=tf.constant(0.1)): return {}(lr)\nopt = f()",
+        "class A:\n  def f(self):\n    self.lr = tf.Variable(0)\n    opt = {}(self.lr)",
+        "class A:\n  def __init__(self, lr): opt = {}(lr)\nA(tf.Variable(0.1))",
+        "class A:\n  def __init__(self, x, lr): opt = {}(lr)\nA(1, lr=tf.Variable(0))",
+        "lr = [tf.Variable(0.1)][0]\nopt = {}(lr * 2)",
+    )
+    def test_stay_with_a_word(self, code):
+        for name in ("tf.train.RMSPropOptimizer", "tf.keras.optimizers.RMSprop"):
+            before = f"import tensorflow as tf\n{code.format(name)}\nm.compile(opt)\n"
+            upgrade = upgrade_source(before)
+            self.assertEqual(upgrade.code, before)
+            [finding] = _reasons(upgrade)
+            self.assertIn("learning rate", finding.message)
+
+    @parameterized.parameters(
+        "lr = float(tf.constant(0.1))\nopt = {}(lr)",
+        "lr = tf.keras.backend.get_value(x)\nopt = {}(lr)",
+        "opt = {}(tf.constant(0.1).numpy())",
+        "flags = tf.app.flags\nopt = {}(flags.FLAGS.lr)",
+        "def f(lr): return {}(lr)\nopt = f(0.1); x = tf.Variable(0.1)",
+    )
+    def test_are_numbers_again_by_some_functions(self, code):
+        for name in ("tf.train.RMSPropOptimizer", "tf.keras.optimizers.RMSprop"):
+            before = f"import tensorflow as tf\n{code.format(name)}\nm.compile(opt)\n"
+            self.assertTrue(upgrade_source(before).changed)
+
+    def test_schedules_of_keras_are_taken(self):
+        code = (
+            "import tensorflow as tf\n"
+            "lr = tf.keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.9)\n"
+            "opt = tf.keras.optimizers.RMSprop(lr)\n"
+        )
+        self.assertTrue(upgrade_source(code).changed)
 
 
 class LegacyUsesTest(parameterized.TestCase):
