@@ -13,7 +13,7 @@ import warnings
 from keras_rmsprop.migration.source import relevance
 from keras_rmsprop.migration.source.mentions import mentions
 
-_MAGIC = re.compile(r"\s*(?:[%!?]|[\w.*]+\?{1,2}\s*$|[\w., ()\[\]]+=\s*[%!])")
+_MAGIC = re.compile(r"\s*(?:[%!?]|[\w.*]+\?{1,2}\s*$|[\w., ()\[\]'\"]+=\s*[%!])")
 # The cell magics below which there is Python.
 _PYTHON_CELL = re.compile(r"%%(?:time|timeit|capture|prun|debug)\b")
 _IMPORT = re.compile(r"(?:import|from) [^#;\\(]*$")

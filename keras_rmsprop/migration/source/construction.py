@@ -61,6 +61,8 @@ def rewrite(file, node, call, spelled):
     Raises:
       Undecided: the place has to be left alone.
     """
+    if call is node and file.assigns(call.func):
+        raise Undecided(f"`{file.code(call.func)}` is assigned to in this file")
     construction = Construction(file, node, call, spelled)
     for handler in rewrites.handlers_of(construction.decide()):
         handler(construction)
@@ -210,7 +212,11 @@ class Construction:
 
     def first_use_of(self, *names):
         """Returns which of some names the file has first, and where; '' for none."""
-        for node in self._file.occurrences(*names):
+        used = self._file.occurrences(*names)
+        for alias in self._file.of_kind(cst.ImportAlias):
+            if alias.evaluated_alias and alias.evaluated_name in names:
+                used.append(alias.name)
+        for node in used:
             return f"`{node.value}` in {self._file.place(node)}"
         return ""
 
@@ -228,8 +234,16 @@ class Construction:
           edit: a function that changes the `Arguments` to those of the target.
         """
 
-        def edit_and_tell_apart(arguments):
+        def edit_for_stock(arguments):
             edit(arguments)
+            if not arguments.literal("epsilon", 1e-7):
+                raise Undecided(
+                    "in a call of stock Keras no `epsilon` reads as OptimizerV2's "
+                    "default, 1e-07: write a small number"
+                )
+
+        def edit_and_tell_apart(arguments):
+            edit_for_stock(arguments)
             # By its name alone, the next run might take it for the class of 2017.
             if self._call is self._node and "learning_rate" not in arguments:
                 arguments.add("learning_rate", "0.001")
@@ -237,7 +251,7 @@ class Construction:
         if self.to == "keras-rmsprop":
             self.become("keras_rmsprop", "keras_rmsprop.RMSprop", signature, edit)
         elif self.is_spelled_as_stock:
-            self._become_stock(signature, edit)
+            self._become_stock(signature, edit_for_stock)
         else:
             stock = "keras.optimizers.RMSprop"
             self.become("keras", stock, signature, edit_and_tell_apart)

@@ -237,6 +237,8 @@ def _outside(file, target, loads):
         base = inheritance.foreign_base(file, owner)
         if base:
             return f"whose class has the base `{base}`"
+    if file.is_in_no_python(tree.last(target)):
+        return "which a line that is no Python names"
     if loads:
         return None
     where = "this file" if file.elsewhere is None else "the project"

@@ -202,6 +202,19 @@ class SourceFile(Tree):
             if node.attr.value == name and self.is_load(node)
         ]
 
+    def assigns(self, attribute):
+        """Whether the file binds an attribute itself, as it is written."""
+        if not isinstance(attribute, cst.Attribute):
+            return False
+        self.asked_read.add(f".{attribute.attr.value}")
+        name = dotted(attribute)
+        return any(
+            not self.is_load(node) and dotted(node) == name
+            for node in self.of_kind(cst.Attribute)
+            if node.attr.value == attribute.attr.value
+            and not isinstance(self.parent(node), cst.ImportAlias)
+        )
+
     def bindings_of(self, name):
         """Returns the nodes that bind what a name reads, where this file does."""
         scope = self.scope(name)
@@ -341,9 +354,13 @@ class SourceFile(Tree):
     def is_quoted(self, name):
         """Whether a name is a string literal, or a word in a line that is no Python."""
         self.asked_read.add(f'"{name}')
-        if re.search(rf"\b{name}\b", self._program.no_python):
-            return True
-        return any(is_string(node, name) for node in self.of_kind(cst.SimpleString))
+        return self.is_in_no_python(name) or any(
+            is_string(node, name) for node in self.of_kind(cst.SimpleString)
+        )
+
+    def is_in_no_python(self, name):
+        """Whether a name is a word in a magic or another line that is no Python."""
+        return re.search(rf"\b{name}\b", self._program.no_python) is not None
 
     @functools.cached_property
     def _attribute_loads(self):

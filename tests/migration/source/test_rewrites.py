@@ -499,6 +499,27 @@ class NamedTest(parameterized.TestCase):
         self.assertEmpty(upgrade_source(code).findings)
 
 
+class StockTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ("tf.train.RMSPropOptimizer(0.1, epsilon=0)", "tf2.10"),
+        ("tf.keras.optimizers.RMSprop(0.1, .9, 0.0)", "tf1.4"),
+    )
+    def test_no_epsilon_stays_for_it_would_be_read_as_the_default(self, call, assume):
+        code = f"import tensorflow as tf\nmodel.compile({call})\n"
+        upgrade = upgrade_source(code, to="keras", accept=_ALL, assume=assume)
+        self.assertEqual(upgrade.code, code)
+        [finding] = _reasons(upgrade)
+        self.assertIn("write a small number", finding.message)
+
+    def test_what_sets_a_rate_is_found_by_another_name_too(self):
+        code = (
+            "import keras\nfrom keras.callbacks import ReduceLROnPlateau as Reduce\n"
+            "model.compile(keras.optimizers.RMSprop(lr=0.1, decay=1e-6))\n"
+        )
+        [note] = _reasons(upgrade_source(code), "note")
+        self.assertIn("`ReduceLROnPlateau` in line 2 cannot set", note.message)
+
+
 class LayoutTest(parameterized.TestCase):
     """Formatting and comments."""
 
@@ -1004,6 +1025,10 @@ class ClassAsValueTest(parameterized.TestCase):
     @parameterized.parameters(
         "class Mine(tf.train.RMSPropOptimizer):\n    def _apply_dense(self): pass",
         "class Mine(tf.train.RMSPropOptimizer):\n    def f(self): return self._lr",
+        "tf.train.RMSPropOptimizer = Mine\nopt = tf.train.RMSPropOptimizer(0.1)",
+        "mock.patch('tensorflow.train.RMSPropOptimizer')",
+        "def f(x: 'tf.train.RMSPropOptimizer'): pass",
+        "mock.patch('keras.optimizers.RMSprop')",
         "kind = tf.keras.optimizers.RMSprop",
         "class Mine(tf.keras.optimizers.legacy.RMSprop): pass",
     )
@@ -1012,6 +1037,15 @@ class ClassAsValueTest(parameterized.TestCase):
         upgrade = upgrade_source(code, to="compat")
         self.assertEqual(upgrade.code, code)
         self.assertLen(_reasons(upgrade), 1)
+
+    def test_no_target_is_advised_for_a_subclass_that_uses_what_is_private(self):
+        code = (
+            "import tensorflow as tf\n"
+            "class Mine(tf.train.RMSPropOptimizer):\n    def f(self): return self._lr\n"
+        )
+        for to in ("keras-rmsprop", "compat"):
+            [finding] = _reasons(upgrade_source(code, to=to))
+            self.assertIn("by what is private: no class here has", finding.message)
 
 
 class LazyImportsTest(parameterized.TestCase):
@@ -1165,6 +1199,21 @@ class UnreadTest(parameterized.TestCase):
         ("def use(o): o.minimize(loss)\nuse({})", "`.minimize`"),
         ("g, d = {}, 1\ng.minimize(loss)", "`.minimize`"),
         ("if (o := {}): o.minimize(loss)", "`.minimize`"),
+        ("class A:\n  O = {}\nA.O.minimize(l)", "`.minimize`"),
+        ("class A(B):\n  O = {}\n  def f(s): m.compile(s.O)", "has the base `B`"),
+        (
+            "class A(B): pass\nclass C(A):\n  def f(self):\n    self.o = {}\n"
+            "    m.compile(self.o)",
+            "has the base `B`",
+        ),
+        (
+            "class A:\n  def f(self):\n    self.o = {}\n    m.compile(self.o)\n"
+            "a = A()\na.o.minimize(l)",
+            "`.minimize`",
+        ),
+        ("opt = {}\nm.compile(opt)\n%time opt.minimize(l)", "that is no Python names"),
+        ("def f(): return {}\nm.compile(f())\nregister(f)", "is returned in line 2"),
+        ("def f(o={}):\n  o.minimize(l)", "`.minimize`"),
     )
     def test_stay_and_say_so(self, code, reason):
         code = code.format("tf.train.RMSPropOptimizer(0.1)")
@@ -1182,6 +1231,15 @@ class UnreadTest(parameterized.TestCase):
         "class B: pass\nclass A(B):\n  def f(s):\n    s.o = {}\n    m.compile(s.o)",
     )
     def test_is_not_said_of_what_only_this_file_can_read(self, code):
+        code = code.format("tf.train.RMSPropOptimizer(0.1)")
+        self.assertTrue(upgrade_source(f"import tensorflow as tf\n{code}\n").changed)
+
+    @parameterized.parameters(
+        "import abc\nclass A(abc.ABC):\n  def f(s):\n    s.o = {}\n    m.compile(s.o)",
+        "class A:\n  O = {}\n  def f(self): m.compile(self.O)",
+        "def f(o={}):\n  m.compile(o)",
+    )
+    def test_are_followed_through_classes_and_defaults(self, code):
         code = code.format("tf.train.RMSPropOptimizer(0.1)")
         self.assertTrue(upgrade_source(f"import tensorflow as tf\n{code}\n").changed)
 

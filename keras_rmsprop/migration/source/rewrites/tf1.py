@@ -35,11 +35,6 @@ def rewrite(construction):
             "its learning rate is computed by TensorFlow: a TF1 optimizer evaluates "
             "it at every step, a Keras optimizer only once"
         )
-    if construction.to == "keras" and not arguments.literal("epsilon", 1e-10):
-        raise Undecided(
-            "in the call of stock Keras `epsilon=0` reads as OptimizerV2's, which is "
-            "1e-07: write a small number"
-        )
     construction.accept_differences({"initial-accumulator", "sparse-gradients"})
     if arguments.literal("use_locking", False) is not False:
         construction.note("`use_locking` has no counterpart in Keras and is dropped")
