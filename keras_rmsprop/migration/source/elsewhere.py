@@ -79,6 +79,10 @@ class Elsewhere:
                     pending += self._members(other, [_imported(alias, other)])
         return found
 
+    def is_imported(self, name):
+        """Whether another file may import a name from this one."""
+        return self._project.is_imported(self.path, name)
+
     def meet(self, one, other):
         """Whether two files can be in one program."""
         return other.path in self._project.related(one.path)

@@ -103,12 +103,12 @@ class _Search:
                 return
             case cst.Return():
                 function = file.function_around(parent)
-                calls = self._calls_of(file, function)
+                calls, are_all = self._calls_of(file, function)
                 made_inside = function in file.ancestors(origin)
                 for where, call in calls:
                     made = call if made_inside else origin
                     yield from self._follow(where, call, made, site)
-                if calls:
+                if are_all:
                     return
             case cst.Arg():
                 given = parameter(file, parent)
@@ -131,10 +131,11 @@ class _Search:
             yield from self._follow_target(file, target, origin, site)
 
     def _calls_of(self, file, function):
-        """The calls of a function, with their files; none where there may be others."""
+        """The calls of a function, with their files, and whether these are all."""
         if function.decorators or file.is_method(function):
-            return []
-        calls, seen, pending = [], set(), [(file, function.name)]
+            return [], False
+        calls, are_all = [], True
+        seen, pending = set(), [(file, function.name)]
         while pending:
             where, name = pending.pop()
             if name in seen:
@@ -145,7 +146,7 @@ class _Search:
                 try:
                     loads += where.elsewhere.reads(where, name)
                 except Unclear:
-                    return []
+                    are_all = False
             for there, load in loads:
                 call = there.parent(load)
                 if there.is_import(load):
@@ -153,8 +154,8 @@ class _Search:
                 elif isinstance(call, cst.Call) and call.func is load:
                     calls.append((there, call))
                 else:
-                    return []
-        return calls
+                    are_all = False
+        return calls, are_all and bool(calls)
 
     def _follow_target(self, file, target, origin, site):
         if (target, origin, site) in self._seen:

@@ -38,11 +38,14 @@ class Project:
     Attributes:
       top: the directory.
       data: a function of a path that returns the file's bytes.
+      imports: a function of a path that returns the files that it may import.
     """
 
     def __init__(self, top):
         self.top = top
         self.data = functools.lru_cache(maxsize=1024)(_bytes_of)
+        self.imports = functools.lru_cache(maxsize=None)(self._imported)
+        self._with = functools.lru_cache(maxsize=None)(self._paths_with)
         self._paths = list(reading.files_below(top, (".py", reading.NOTEBOOK)))
         self._by_name = collections.defaultdict(list)
         for path in self._paths:
@@ -90,9 +93,9 @@ class Project:
         """
         return _closure(_closure({path}, self._importers), self._imports)
 
-    def imports(self, path):
-        """Returns the files that a file may import."""
-        return self._imports.get(path, frozenset())
+    def is_imported(self, path, name):
+        """Whether a name of a file may be imported from it by another."""
+        return any(path in self.imports(other) for other in self._with(name))
 
     def star_importers(self, path):
         """Returns a file and those that have its names by `from ... import *`."""
@@ -135,7 +138,7 @@ class Project:
 
     @functools.cached_property
     def _imports(self):
-        return {path: self._imported(path) for path in self._paths}
+        return {path: self.imports(path) for path in self._paths}
 
     @functools.cached_property
     def _importers(self):
@@ -144,6 +147,9 @@ class Project:
             for each in imported:
                 importers[each].add(path)
         return importers
+
+    def _paths_with(self, text):
+        return [path for path in self._paths if text.encode() in _bytes_of(path)]
 
     def _imported(self, path):
         data = self.data(path)

@@ -21,15 +21,18 @@ _COMPILES = "from config import opt\na.compile(opt)\n"
 
 
 class ElsewhereTest(parameterized.TestCase):
-    def _upgraded(self, files, **options):
-        """Returns the `Upgrade` of the only file that mentions RMSProp."""
+    def _written(self, files):
         root = self.enter_context(tempfile.TemporaryDirectory())
         for name, code in files.items():
             path = os.path.join(root, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "w") as file:
                 file.write(code)
-        [file] = upgrade_paths([root], **options)
+        return root
+
+    def _upgraded(self, files, **options):
+        """Returns the `Upgrade` of the only file that mentions RMSProp."""
+        [file] = upgrade_paths([self._written(files)], **options)
         return file.upgrade
 
     @parameterized.parameters(
@@ -185,6 +188,23 @@ class ElsewhereTest(parameterized.TestCase):
         self.assertFalse(upgrade.changed)
         [finding] = upgrade.findings
         self.assertIn("line 2 of t.py", finding.message)
+
+    @parameterized.parameters(
+        ({"p/b.py": "from .a import RMSprop\n"}, True),
+        ({"b.py": "import p.a\nopt = p.a.RMSprop\n"}, True),
+        ({"b.py": "from p.a import *\nRMSprop\n"}, True),
+        ({"b.py": "from p.c import RMSprop\n"}, False),
+        ({"b.py": "import p.a\n"}, False),
+    )
+    def test_an_import_stays_where_others_import_it_from_here(self, files, stays):
+        line = "from keras.optimizers import RMSprop\n"
+        files = {"p/a.py": f"{line}x = RMSprop(lr=0.1)\n", "p/c.py": ""} | files
+        root = self._written(files)
+        codes = {
+            os.path.basename(each.path): each.upgrade.code
+            for each in upgrade_paths([root])
+        }
+        self.assertEqual(line in codes["a.py"], stays)
 
     def test_other_files_are_read_only_where_something_is_kept(self):
         files = {"a.py": f"{_TF}m.compile({_NEW})\n", "b.py": "import a\n"}

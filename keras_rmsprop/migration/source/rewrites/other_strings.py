@@ -47,6 +47,8 @@ def rewrite(module, file):
 def _meaning(string, file):
     """What a string may do where it stands, or None."""
     parent = file.parent(string)
+    if "__all__" in file.names_in(file.statement(string)):
+        return None
     match parent:
         case cst.Arg():
             call = file.parent(parent)
