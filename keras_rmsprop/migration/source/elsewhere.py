@@ -16,8 +16,7 @@ from keras_rmsprop.migration.source import (
 )
 from keras_rmsprop.migration.source.following import Unclear
 
-# By these an attribute, or a module, is found by its name.
-_LOOKUPS = ("getattr", "attrgetter")
+# Where these are, a module may be found by its name.
 _DYNAMIC = ("import_module", "__import__", "modules")
 
 
@@ -102,8 +101,9 @@ class Elsewhere:
 
     def _reads_of_global(self, file, name):
         homes = self._project.star_importers(file.path)
+        ways = homes.union(*map(self._project.packages_of, homes))
         for path in self._related:
-            if path == file.path or homes.isdisjoint(
+            if path == file.path or ways.isdisjoint(
                 {path, *self._project.imports(path)}
             ):
                 continue
@@ -150,11 +150,9 @@ class Elsewhere:
             if path == file.path or not self._project.has_word(path, name):
                 continue
             other = self._file(path)
-            for call in other.of_kind(cst.Call):
-                if other.may_be_named(call.func, _LOOKUPS) and any(
-                    tree.is_string(each.value, name) for each in call.args
-                ):
-                    raise Unclear(f"which {other.place(call)} looks up by its name")
+            lookup = other.lookup(name)
+            if lookup is not None:
+                raise Unclear(f"which {other.place(lookup)} looks up by its name")
             for node in other.attribute_loads(name):
                 around = inheritance.class_around(other, node)
                 if owner and around and tree.dotted(node.value) == "self":

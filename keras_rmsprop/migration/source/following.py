@@ -238,8 +238,12 @@ def _outside(file, target, loads):
         base = inheritance.foreign_base(file, owner)
         if base:
             return f"whose class has the base `{base}`"
-    if file.is_in_no_python(tree.last(target)):
+    name = tree.last(target)
+    if file.is_in_no_python(name):
         return "which a line that is no Python names"
+    lookup = file.lookup(name)
+    if lookup is not None:
+        return f"which {file.place(lookup)} looks up by its name"
     if loads:
         return None
     where = "this file" if file.elsewhere is None else "the project"

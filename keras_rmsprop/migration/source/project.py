@@ -82,6 +82,16 @@ class Project:
         ]
         return from_above or found
 
+    def packages_of(self, path):
+        """Returns the files that packages around a module have of their own."""
+        parts = _parts(path)
+        return {
+            each
+            for count in range(1, len(parts))
+            for each in self._by_name.get(parts[count - 1], ())
+            if _parts(each) == parts[:count]
+        }
+
     def has(self, name, importer):
         """Whether a dotted name may be, or be in, a module of the project."""
         return any(self.files_of(each, importer) for each in _with_packages(name))

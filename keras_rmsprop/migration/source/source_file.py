@@ -9,6 +9,10 @@ from libcst import metadata
 from keras_rmsprop.migration.source import findings, names
 from keras_rmsprop.migration.source.tree import Tree, dotted, is_string, root
 
+# By these an attribute or a name is found by a string.
+_LOOKUPS = frozenset({"getattr", "attrgetter"})
+_NAMESPACES = frozenset({"globals", "vars", "locals", "__dict__"})
+
 
 class Undecided(Exception):
     """A place that has to be left alone; the message says why."""
@@ -357,6 +361,28 @@ class SourceFile(Tree):
         return self.is_in_no_python(name) or any(
             is_string(node, name) for node in self.of_kind(cst.SimpleString)
         )
+
+    def lookup(self, name):
+        """Returns where a name or attribute is looked up by a string, or None."""
+        self.asked_read.add(f'"{name}')
+        for string in self.of_kind(cst.SimpleString):
+            if is_string(string, name):
+                parent = self.parent(string)
+                node = self.parent(self.parent(parent))
+                match parent:
+                    case cst.Arg():
+                        call = self.parent(parent)
+                        if isinstance(call, cst.Call) and self.may_be_named(
+                            call.func, _LOOKUPS
+                        ):
+                            return call
+                    case cst.Index() if isinstance(node, cst.Subscript):
+                        mapping = node.value
+                        if isinstance(mapping, cst.Call):
+                            mapping = mapping.func
+                        if self.may_be_named(mapping, _NAMESPACES):
+                            return node
+        return None
 
     def is_in_no_python(self, name):
         """Whether a name is a word in a magic or another line that is no Python."""

@@ -35,6 +35,7 @@ _LEGACY_ONLY = frozenset(
         "weights",
     ]
 )
+_BY_NAME = ("getattr", "setattr", "hasattr")
 # An argument and its call; or an element of a dict, that, and these two.
 _DEPTH_IN_COMPILE = 4
 _WRAPPER = re.compile(r"Optimizer(V2)?$|^(SWA|MovingAverage|Lookahead)$")
@@ -127,6 +128,8 @@ def _needs_legacy(file, value):
     if isinstance(parent, cst.Arg):
         call = file.parent(parent)
         name = isinstance(call, cst.Call) and tree.dotted(call.func)
+        if name in _BY_NAME and len(call.args) > 1:
+            return tree.literal(call.args[1].value) in _LEGACY_ONLY
         return bool(name) and _WRAPPER.search(name.split(".")[-1]) is not None
     if not isinstance(parent, cst.Attribute):
         return False

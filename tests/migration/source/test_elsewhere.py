@@ -99,6 +99,11 @@ class ElsewhereTest(parameterized.TestCase):
         ({"t.py": "import p.config\np.config.opt.minimize(l)\n"}, False),
         ({"p/t.py": "from .config import opt\nopt.minimize(l)\n"}, False),
         (
+            {"p/__init__.py": "from . import config\nm.compile(config.opt)\n"}
+            | {"t.py": "import p\np.config.opt.minimize(l)\n"},
+            False,
+        ),
+        (
             {"p/__init__.py": "from .config import opt\n"}
             | {"t.py": "import p\np.opt.minimize(l)\n"},
             False,

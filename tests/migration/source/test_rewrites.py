@@ -921,8 +921,10 @@ class LearningRateTest(parameterized.TestCase):
             "def f(m):\n    keras.backend.set_value(m.optimizer.learning_rate, x)",
             "`m.optimizer.learning_rate = x`",
         ),
+        ("model.optimizer.lr = 0.5", "`model.optimizer.learning_rate`"),
+        ("self.m.optimizer.lr.assign(0.5)", "`self.m.optimizer.learning_rate`"),
     )
-    def test_by_the_backend_is_noted(self, line, instead):
+    def test_by_the_backend_or_by_its_old_name_is_noted(self, line, instead):
         code = f"import keras\nopt = keras.optimizers.RMSprop(lr=0.1)\n{line}\n"
         [finding] = _reasons(upgrade_source(code), "note")
         self.assertIn(f"write {instead}", finding.message)
@@ -1213,6 +1215,12 @@ class UnreadTest(parameterized.TestCase):
             "`.minimize`",
         ),
         ("opt = {}\nm.compile(opt)\n%time opt.minimize(l)", "that is no Python names"),
+        ("opt = {}\nm.compile(opt)\nglobals()['opt'].minimize(l)", "line 4 looks up"),
+        (
+            "class A:\n  def f(self):\n    self.o = {}\n    m.compile(self.o)\n"
+            "    getattr(self, 'o').minimize(l)",
+            "line 6 looks up",
+        ),
         ("def f(): return {}\nm.compile(f())\nregister(f)", "is returned in line 2"),
         ("def f(o={}):\n  o.minimize(l)", "`.minimize`"),
     )
@@ -1391,6 +1399,7 @@ class LegacyUsesTest(parameterized.TestCase):
         "g, d = {}, {}\ng.minimize(loss); d.minimize(loss)",
         "if (o := {}): o.variables()",
         "o = {}\no._set_hyper('rho', 1)",
+        "o = {}\nsetattr(o, 'lr', 1)",
         "o = {}\no.apply_gradients(p, experimental_aggregate_gradients=False)",
     )
     def test_the_api_of_optimizer_v2_needs_compat(self, code):
