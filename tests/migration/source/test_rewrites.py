@@ -977,6 +977,12 @@ class EvidenceTest(parameterized.TestCase):
             [finding] = _reasons(upgrade, "assumed")
             self.assertIn(f", because of {why}", finding.message)
 
+    @parameterized.parameters(("tf1.4", True), ("tf2.10", True), ("keras2", False))
+    def test_keras_src_is_younger_than_what_was_before(self, assume, decides):
+        code = "import keras\nfrom keras.src import layers\nm.compile('rmsprop')\n"
+        [finding] = _reasons(upgrade_source(code, assume=assume), "assumed")
+        self.assertEqual("because of `keras.src` in line 2" in finding.message, decides)
+
     @parameterized.parameters(
         "tf.compat.v1.placeholder(x)", "other.placeholder(x)", "from mine import ops"
     )

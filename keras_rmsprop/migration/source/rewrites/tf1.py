@@ -33,7 +33,7 @@ def rewrite(construction):
     if construction.is_computed(arguments.value("learning_rate")):
         raise Undecided(
             "its learning rate is computed by TensorFlow: a TF1 optimizer evaluates "
-            "it at every step, a Keras optimizer only once"
+            "it at every step, and a Keras optimizer takes no tensor"
         )
     construction.accept_differences({"initial-accumulator", "sparse-gradients"})
     if arguments.literal("use_locking", False) is not False:
