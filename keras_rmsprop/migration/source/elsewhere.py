@@ -39,22 +39,22 @@ class Elsewhere:
         self._files = {}
 
     def reads(self, file, target):
-        """Returns where other files than this read what is assigned to a target.
+        """Yields where other files than this read what is assigned to a target.
 
         Args:
           file: the `SourceFile`.
           target: a global name, an import's too, or an attribute, a class's too.
 
-        Returns:
-          A list of pairs of a `SourceFile` and a node, which reads it or is the name
-          that an import binds to it.
+        Yields:
+          Pairs of a `SourceFile` and a node, which reads it or is the name that an
+          import binds to it.
 
         Raises:
           Unclear: that cannot be known.
         """
         if isinstance(target, cst.Name) and file.is_global(target):
-            return list(self._reads_of_global(file, target.value))
-        return list(self._reads_of_attribute(file, target))
+            return self._reads_of_global(file, target.value)
+        return self._reads_of_attribute(file, target)
 
     def classes(self, file, name):
         """Returns the classes of other files that a dotted name may mean.
@@ -97,7 +97,7 @@ class Elsewhere:
 
     @property
     def _related(self):
-        return sorted(self._project.related(self.path))
+        return tuple(sorted(self._project.related(self.path)))
 
     def _reads_of_global(self, file, name):
         homes = self._project.star_importers(file.path)

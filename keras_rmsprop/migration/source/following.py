@@ -59,7 +59,7 @@ def follow(file, value):
     Returns:
       A list of `End`; empty where it is dropped.
     """
-    return _Search(beyond=False).of(file, value)
+    return list(dict.fromkeys(_Search(beyond=False).of(file, value)))
 
 
 def follow_beyond(file, value):
@@ -68,8 +68,8 @@ def follow_beyond(file, value):
     It is followed into other files, where there is a project, and an attribute is
     taken for read wherever one has its name.
 
-    Returns:
-      A list of `End` and `Unread`.
+    Yields:
+      `End`s and `Unread`s; some may come twice.
     """
     return _Search(beyond=True).of(file, value)
 
@@ -86,7 +86,7 @@ class _Search:
         self._seen = set()
 
     def of(self, file, value):
-        return list(dict.fromkeys(self._follow(file, value, value, None)))
+        return self._follow(file, value, value, None)
 
     def _follow(self, file, value, origin, site):
         if (value, origin, site) in self._seen:
@@ -144,7 +144,7 @@ class _Search:
             loads = [(where, load) for load in where.loads_of(name)]
             if self._beyond and where.elsewhere is not None and where.is_global(name):
                 try:
-                    loads += where.elsewhere.reads(where, name)
+                    loads += list(where.elsewhere.reads(where, name))
                 except Unclear:
                     are_all = False
             for there, load in loads:
@@ -161,23 +161,39 @@ class _Search:
         if (target, origin, site) in self._seen:
             return
         self._seen.add((target, origin, site))
-        loads = [(file, load) for load in file.loads_of(target)]
+        kept = _is_attribute(file, target) or file.is_global(target)
+        reason = self._beyond and kept and _outside(file, target)
+        if reason:
+            yield Unread(file, target, reason)
+        is_read = False
+        try:
+            for where, load in self._loads(file, target, kept):
+                is_read = True
+                site_there = site if where is file else None
+                if where.is_import(load):
+                    yield from self._follow_target(where, load, origin, site_there)
+                else:
+                    yield from self._follow(where, load, origin, site_there)
+        except Unclear as error:
+            yield Unread(file, target, str(error))
+            return
+        if self._beyond and kept and not is_read:
+            where = "this file" if file.elsewhere is None else "the project"
+            yield Unread(file, target, f"which {where} never reads")
+
+    def _loads(self, file, target, kept):
+        """Yields what reads a target, with the files; those that take longest last."""
+        loads = file.loads_of(target)
         if file.is_of_class(target):
-            loads += [(file, load) for load in _loads_by_self(file, target)]
-        if self._beyond and (_is_attribute(file, target) or file.is_global(target)):
-            try:
-                loads += _loads_beyond(file, target, loads)
-            except Unclear as error:
-                yield Unread(file, target, str(error))
-            reason = _outside(file, target, loads)
-            if reason:
-                yield Unread(file, target, reason)
-        for where, load in loads:
-            site_there = site if where is file else None
-            if where.is_import(load):
-                yield from self._follow_target(where, load, origin, site_there)
-            else:
-                yield from self._follow(where, load, origin, site_there)
+            loads = loads + _loads_by_self(file, target)
+        yield from ((file, load) for load in loads)
+        if self._beyond and _is_attribute(file, target):
+            for load in file.attribute_loads(tree.last(target)):
+                # A class's own attribute was looked for.
+                if load not in loads and tree.dotted(load.value) != "self":
+                    yield file, load
+        if self._beyond and kept and file.elsewhere is not None:
+            yield from file.elsewhere.reads(file, target)
 
 
 def _is_attribute(file, target):
@@ -189,20 +205,6 @@ def _loads_by_self(file, target):
     names = ("self", "cls", inheritance.class_around(file, target).name.value)
     loads = file.attribute_loads(target.value)
     return [each for each in loads if tree.dotted(each.value) in names]
-
-
-def _loads_beyond(file, target, known):
-    loads = []
-    if _is_attribute(file, target):
-        loads += [
-            (file, each)
-            for each in file.attribute_loads(tree.last(target))
-            # A class's own attribute was looked for.
-            if (file, each) not in known and tree.dotted(each.value) != "self"
-        ]
-    if file.elsewhere is not None:
-        loads += file.elsewhere.reads(file, target)
-    return loads
 
 
 def _targets(file, value):
@@ -231,7 +233,7 @@ def _targets(file, value):
     return None
 
 
-def _outside(file, target, loads):
+def _outside(file, target):
     """Why code that cannot be seen may read what was assigned, or None."""
     owner = inheritance.owner(file, target)
     if owner is not None:
@@ -244,10 +246,7 @@ def _outside(file, target, loads):
     lookup = file.lookup(name)
     if lookup is not None:
         return f"which {file.place(lookup)} looks up by its name"
-    if loads:
-        return None
-    where = "this file" if file.elsewhere is None else "the project"
-    return f"which {where} never reads"
+    return None
 
 
 def parameters(function):

@@ -39,12 +39,15 @@ class Project:
       top: the directory.
       data: a function of a path that returns the file's bytes.
       imports: a function of a path that returns the files that it may import.
+      groups_of_classes: a function of a tuple of paths that returns a mapping from the
+        name of a class in them to the names that inheritance joins to it.
     """
 
     def __init__(self, top):
         self.top = top
         self.data = functools.lru_cache(maxsize=1024)(_bytes_of)
         self.imports = functools.lru_cache(maxsize=None)(self._imported)
+        self.groups_of_classes = functools.lru_cache(maxsize=8)(self._groups)
         self._with = functools.lru_cache(maxsize=None)(self._paths_with)
         self._paths = list(reading.files_below(top, (".py", reading.NOTEBOOK)))
         self._by_name = collections.defaultdict(list)
@@ -109,37 +112,13 @@ class Project:
 
     def star_importers(self, path):
         """Returns a file and those that have its names by `from ... import *`."""
-        importers = {path: self._importers.get(path, set()) for path in self._paths}
-        return _closure(
-            {path},
-            {
-                path: {each for each in found if _has_star(self.data(each))}
-                for path, found in importers.items()
-            },
-        )
-
-    def groups_of_classes(self, paths):
-        """Groups the classes of some files by inheritance, as far as names tell it.
-
-        Returns:
-          A mapping from the name of a class to the set of those in its group.
-        """
-        found = []
-        for path in paths:
-            for match in _CLASS.finditer(self.data(path)):
-                name, bases, *others = (
-                    (group or b"").decode(errors="replace") for group in match.groups()
-                )
-                of, alias, copy, original = others
-                name, bases = name or alias or copy, f"{bases} {of} {original}"
-                found.append((name, re.findall(r"\w+", bases)))
-        groups = {name: {name} for name, _ in found}
-        for name, bases in found:
-            for base in bases:
-                if base in groups and groups[base] is not groups[name]:
-                    groups[name] |= groups[base]
-                    groups.update(dict.fromkeys(groups[name], groups[name]))
-        return groups
+        found, pending = {path}, [path]
+        while pending:
+            importers = self._importers.get(pending.pop(), set()) - found
+            new = {each for each in importers if _has_star(self.data(each))}
+            found |= new
+            pending += new
+        return found
 
     def has_word(self, path, *words):
         """Whether one of some words stands in a file."""
