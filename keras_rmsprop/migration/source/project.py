@@ -120,6 +120,24 @@ class Project:
             pending += new
         return found
 
+    def _groups(self, paths):
+        found = []
+        for path in paths:
+            for match in _CLASS.finditer(self.data(path)):
+                name, bases, *others = (
+                    (group or b"").decode(errors="replace") for group in match.groups()
+                )
+                of, alias, copy, original = others
+                name, bases = name or alias or copy, f"{bases} {of} {original}"
+                found.append((name, re.findall(r"\w+", bases)))
+        groups = {name: {name} for name, _ in found}
+        for name, bases in found:
+            for base in bases:
+                if base in groups and groups[base] is not groups[name]:
+                    groups[name] |= groups[base]
+                    groups.update(dict.fromkeys(groups[name], groups[name]))
+        return groups
+
     def has_word(self, path, *words):
         """Whether one of some words stands in a file."""
         pattern = rf"\b(?:{'|'.join(words)})\b"
