@@ -44,20 +44,20 @@ class Step:
                 them changes.
         """
         grads = list(grads)
-        if grads:
-            with keras.name_scope(self.name, caller=self):
-                self._apply(*self._checked(grads, trainable_variables))
-
-    def _apply(self, grads, variables, natives):
-        if not self.built:
-            self.build(variables)
-            self.built = True
-        with tf.control_dependencies(step_assertions(zip(grads, natives))):
+        if not grads:
+            return
+        grads, variables, natives = self._ready(grads, trainable_variables)
+        if not (self._traced or tf.executing_eagerly()):
+            self._traced = True
+        with (
+            keras.name_scope(self.name, caller=self),
+            tf.control_dependencies(step_assertions(zip(grads, natives))),
+        ):
             self._apply_checked(grads, variables, natives)
             # Keras' own `assign_add` reads, adds and assigns.
             native_of(self._iterations).assign_add(1, read_value=False)
 
-    def _checked(self, grads, variables):
+    def _ready(self, grads, variables):
         """Returns gradients, variables and their `tf.Variable`s, all fit for a step."""
         if variables is None and not self.built:
             raise ValueError(
@@ -70,12 +70,8 @@ class Step:
                 "`grads` must have one gradient for each variable. Received: "
                 f"{len(grads)} gradients for {len(variables)} variables"
             )
-        if self.built and self._lookup.covers(variables):
-            natives = self._lookup.natives
-        else:
-            if self.built:
-                self._check_variables_are_known(variables)
-            natives = list(map(native_of, variables))
+        covered = self.built and self._lookup.covers(variables)
+        natives = self._lookup.natives if covered else list(map(native_of, variables))
         grads = [
             gradient
             if fits_as_it_is(gradient, native)
@@ -84,7 +80,15 @@ class Step:
             else checked_gradient(gradient, native)
             for gradient, variable, native in zip(grads, variables, natives)
         ]
+        if not covered and (not self.built or self._unknown(variables)):
+            self.build(variables)
         return grads, variables, natives
+
+    def _unknown(self, variables):
+        """Returns those variables that the optimizer has no slots for, each once."""
+        known = self._trainable_variables_indices
+        unknown = {self._var_key(v): v for v in variables}
+        return [v for key, v in unknown.items() if key not in known]
 
     def update_step(self, gradient, variable, learning_rate):
         """Applies one gradient to one variable.
@@ -98,7 +102,8 @@ class Step:
 
     # From here on: Keras' own steps between `apply` and `update_step`, private
     # but unchanged since Keras 3.10. `apply` takes them itself, because Keras'
-    # divides by the loss scale in a way that sparse gradients do not support.
+    # divides by the loss scale in a way that sparse gradients do not support, clips
+    # before the sum over replicas, and goes through the variables by position.
 
     def _apply_checked(self, grads, variables, natives):
         if any(gradient is None for gradient in grads):
@@ -118,14 +123,61 @@ class Step:
             ]
         if self.gradient_accumulation_steps:
             grads = list(map(_densified, grads, natives))
-        # Keras 2 averages only what has a gradient.
-        self._stepped = frozenset(map(id, natives))
         self._backend_apply_gradients(grads, natives)
-        self._stepped = None
         for variable in variables:
             constraint = getattr(variable, "constraint", None)
             if constraint is not None:
                 variable.assign(constraint(variable))
+
+    def _backend_apply_gradients(self, grads, variables):
+        if self._is_distributed():
+            # Before they are clipped, as the gradients of the joint batch are.
+            pairs = self._all_reduce_sum_gradients(list(zip(grads, variables)))
+            grads = [gradient for gradient, _ in pairs]
+        if self.gradient_accumulation_steps:
+            self._accumulate(grads, variables)
+        else:
+            self._apply_clipped(self._clip_gradients(grads), variables)
+        if self.use_ema:
+            self._average(variables)
+
+    def _apply_clipped(self, grads, variables):
+        self._apply_weight_decay(variables)
+        self._backend_update_step(grads, variables, self.learning_rate)
+
+    def _accumulate(self, grads, variables):
+        steps = self.gradient_accumulation_steps
+        sums = [
+            native_of(self._accumulated_gradients[self._get_variable_index(variable)])
+            for variable in variables
+        ]
+
+        def update():
+            means = [(gradient + held) / steps for gradient, held in zip(grads, sums)]
+            self._apply_clipped(self._clip_gradients(means), variables)
+            self._backend_reset_gradient_accumulators()
+
+        def hold():
+            for held, gradient in zip(sums, grads):
+                held.assign_add(gradient, read_value=False)
+
+        tf.cond(self._is_every(steps, self._iterations), update, hold)
+
+    def _average(self, stepped):
+        averaged = self._trainable_variables
+        if self.update_rule.average_start == "variable":
+            averaged = stepped  # Keras 2 averages only what has a gradient.
+        self._update_model_variables_moving_average(averaged)
+        if self.ema_overwrite_frequency:
+            tf.cond(
+                self._is_every(self.ema_overwrite_frequency, self.iterations),
+                lambda: self._overwrite_model_variables_with_average_value(averaged),
+                lambda: None,
+            )
+
+    def _is_every(self, count, iterations):
+        """Whether the step that is being taken is one of every `count`."""
+        return tf.equal((tf.convert_to_tensor(iterations) + 1) % count, 0)
 
     def _clip_gradients(self, grads):
         if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
@@ -144,32 +196,43 @@ class Step:
             for gradient, value in zip(grads, values)
         ]
 
+    def _with_averages(self, variables):
+        """Returns pairs of a variable and its moving average, where it has one."""
+        known = self._trainable_variables_indices
+        indices = [known.get(self._var_key(variable)) for variable in variables]
+        averages = self._model_variables_moving_average
+        return [
+            (variable, averages[index])
+            for variable, index in zip(variables, indices)
+            if index is not None and averages[index] is not None
+        ]
+
+    def _start_averages(self):
+        for variable, average in self._with_averages(self._trainable_variables):
+            average.assign(variable)
+
     def _update_model_variables_moving_average(self, trainable_variables):
         if self.update_rule.average_start == "first_step":
             super()._update_model_variables_moving_average(trainable_variables)
             return
         discount = self.ema_momentum
-        for variable, average in zip(
-            trainable_variables, self._model_variables_moving_average
-        ):
-            if average is not None and id(native_of(variable)) in self._stepped:
-                average.assign(discount * average + (1 - discount) * variable)
+        for variable, average in self._with_averages(trainable_variables):
+            average.assign(discount * average + (1 - discount) * variable)
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
-        if self.update_rule.average_start == "first_step" or self._stepped is None:
-            super()._overwrite_model_variables_with_average_value(trainable_variables)
-            return
-        for variable, average in zip(
-            map(native_of, trainable_variables), self._model_variables_moving_average
-        ):
-            if average is not None and id(variable) in self._stepped:
-                self._distribution_strategy.extended.update(
-                    variable, lambda a, b: a.assign(b), args=(average,)
-                )
+        for variable, average in self._with_averages(trainable_variables):
+            self._distribution_strategy.extended.update(
+                native_of(variable), lambda a, b: a.assign(b), args=(average,)
+            )
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if tf.distribute.has_strategy() or self._is_distributed():
-            super()._backend_update_step(grads, trainable_variables, learning_rate)
+        if self._is_distributed():
+            tf.__internal__.distribute.interim.maybe_merge_call(
+                self._distributed_tf_update_step,
+                self._distribution_strategy,
+                list(zip(grads, trainable_variables)),
+                learning_rate,
+            )
         elif type(self).update_step is not Step.update_step:
             for gradient, variable in zip(grads, trainable_variables):
                 self.update_step(gradient, variable, learning_rate)
@@ -179,7 +242,10 @@ class Step:
             self._update(grads, trainable_variables, learning_rate)
 
     def _is_distributed(self):
-        return self._distribution_strategy is not tf.distribute.get_strategy()
+        strategy = self._distribution_strategy
+        return (
+            tf.distribute.has_strategy() or strategy is not tf.distribute.get_strategy()
+        )
 
     def _hyperparameters(self, learning_rate):
         rule = self.update_rule
