@@ -151,26 +151,86 @@ class Step:
             native_of(self._accumulated_gradients[self._get_variable_index(variable)])
             for variable in variables
         ]
+        due = self._is_every(steps, self._iterations)
+
+        def clipped():
+            means = [(gradient + held) / steps for gradient, held in zip(grads, sums)]
+            return self._clip_gradients(means)
 
         def update():
-            means = [(gradient + held) / steps for gradient, held in zip(grads, sums)]
-            self._apply_clipped(self._clip_gradients(means), variables)
-            self._backend_reset_gradient_accumulators()
+            self._apply_clipped(clipped(), variables)
+            for held in sums:
+                held.assign(tf.zeros_like(held), read_value=False)
 
         def hold():
             for held, gradient in zip(sums, grads):
                 held.assign_add(gradient, read_value=False)
 
-        tf.cond(self._is_every(steps, self._iterations), update, hold)
+        if self._is_distributed():
+            # Replicas cannot meet in a branch. Each takes its own for every variable.
+            self._update_copies(
+                self._update_or_hold,
+                zip(variables, clipped(), grads, sums),
+                (self.learning_rate, due),
+            )
+        else:
+            tf.cond(due, update, hold)
+
+    def _update_or_hold(self, variable, clipped, gradient, held, learning_rate, due):
+        def update():
+            if self.weight_decay is not None and self._use_weight_decay(variable):
+                decay = tf.cast(self.weight_decay, variable.dtype)
+                rate = tf.cast(learning_rate, variable.dtype)
+                variable.assign_sub(variable * decay * rate, read_value=False)
+            self.update_step(clipped, variable, learning_rate)
+            held.assign(tf.zeros_like(held), read_value=False)
+
+        def hold():
+            held.assign_add(gradient, read_value=False)
+
+        tf.cond(due, update, hold)
+
+    def _update_copies(self, function, updates, arguments=()):
+        """Calls a function with every replica's copy of variables, outside replicas.
+
+        Args:
+            function: Takes a variable's copy, the rest of its update, `arguments`.
+            updates: Iterable of tuples, each of a variable and what goes with it.
+            arguments: Tuple of what goes with all.
+        """
+
+        def update_all(strategy, updates, arguments):
+            for variable, *rest in updates:
+                strategy.extended.update(
+                    variable, function, args=(*rest, *arguments), group=False
+                )
+
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            update_all, self._distribution_strategy, list(updates), arguments
+        )
 
     def _average(self, stepped):
         averaged = self._trainable_variables
         if self.update_rule.average_start == "variable":
             averaged = stepped  # Keras 2 averages only what has a gradient.
         self._update_model_variables_moving_average(averaged)
-        if self.ema_overwrite_frequency:
+        if not self.ema_overwrite_frequency:
+            return
+        due = self._is_every(self.ema_overwrite_frequency, self.iterations)
+        if self._is_distributed():
+            self._update_copies(
+                lambda variable, average, due: variable.assign(
+                    tf.where(due, average, variable), read_value=False
+                ),
+                (
+                    (native_of(variable), native_of(average))
+                    for variable, average in self._with_averages(averaged)
+                ),
+                (due,),
+            )
+        else:
             tf.cond(
-                self._is_every(self.ema_overwrite_frequency, self.iterations),
+                due,
                 lambda: self._overwrite_model_variables_with_average_value(averaged),
                 lambda: None,
             )
@@ -227,11 +287,12 @@ class Step:
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if self._is_distributed():
-            tf.__internal__.distribute.interim.maybe_merge_call(
-                self._distributed_tf_update_step,
-                self._distribution_strategy,
-                list(zip(grads, trainable_variables)),
-                learning_rate,
+            self._update_copies(
+                lambda variable, gradient, rate: self.update_step(
+                    gradient, variable, rate
+                ),
+                zip(trainable_variables, grads),
+                (learning_rate,),
             )
         elif type(self).update_step is not Step.update_step:
             for gradient, variable in zip(grads, trainable_variables):
