@@ -250,14 +250,14 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
             "velocity",
             keras.initializers.Constant(self.update_rule.initial_mean_square),
         )
-        self._momentums = []
-        if self.update_rule.has_momentum_slot(self.momentum):
-            self._momentums = self.add_optimizer_variables(variables, "momentum")
-        self._average_gradients = []
-        if self.centered:
-            self._average_gradients = self.add_optimizer_variables(
-                variables, "average_gradient"
-            )
+        # Each is assigned once: what a checkpoint holds for a list goes to the first.
+        has_momentum, has_average = self._has_slots()
+        self._momentums = self.add_optimizer_variables(
+            variables if has_momentum else [], "momentum"
+        )
+        self._average_gradients = self.add_optimizer_variables(
+            variables if has_average else [], "average_gradient"
+        )
         self._look_up()
 
     def _check_trainable(self, variable):

@@ -9,12 +9,30 @@ are TensorFlow's hooks for subclasses of its `Trackable`, unchanged since 2.5;
 `_tracker` is where a Keras optimizer notes its variables, since Keras 3.0.
 """
 
+import contextlib
 import copy
 
 import tensorflow as tf
 
-# Variables created here are made now, also while a function is being traced.
-outside_functions = tf.init_scope
+
+@contextlib.contextmanager
+def outside_functions():
+    """Has variables made now and for good, also while a function is being traced.
+
+    A `tf.function` refuses variables in all but its first trace, even those made in
+    `tf.init_scope`, by what it puts on its graph. So this is another graph, which
+    eager execution makes no other use of.
+    """
+    if tf.executing_eagerly():
+        yield
+        return
+    strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+    with (
+        tf.Graph().as_default(),
+        tf.__internal__.eager_context.eager_mode(),
+        strategy.scope() if strategy else contextlib.nullcontext(),
+    ):
+        yield
 
 
 def twin(optimizer):
