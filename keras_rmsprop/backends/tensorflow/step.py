@@ -6,6 +6,7 @@ What is TensorFlow's own in the modern face stands here: native variables,
 
 import itertools
 import operator
+import warnings
 
 import keras
 import tensorflow as tf
@@ -80,9 +81,22 @@ class Step:
             else checked_gradient(gradient, native)
             for gradient, variable, native in zip(grads, variables, natives)
         ]
-        if not covered and (not self.built or self._unknown(variables)):
-            self.build(variables)
+        if not covered:
+            if not self.built or self._unknown(variables):
+                self.build(variables)
+            self._warn_of_missing(variables)
         return grads, variables, natives
+
+    def _warn_of_missing(self, variables):
+        some_missing = len(variables) < len(self._trainable_variables)
+        if self.gradient_accumulation_steps and some_missing:
+            warnings.warn(
+                "This step leaves out variables that others train, while "
+                "`gradient_accumulation_steps` counts the steps of all together: "
+                "variables that are left out of every step that applies gradients "
+                "never move. Make one optimizer for each model.",
+                stacklevel=4,
+            )
 
     def _unknown(self, variables):
         """Returns those variables that the optimizer has no slots for, each once."""
