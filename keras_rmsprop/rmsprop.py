@@ -179,6 +179,7 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
         self._common = frozenset()
         self._building = threading.RLock()
         self._is_twin = False
+        self._is_later = False
         self._traced = False
 
     def __init_subclass__(cls, **kwargs):
@@ -251,8 +252,6 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
         for variable in variables:
             self._check_trainable(variable)
         super().build(variables)
-        if self.use_ema and self.update_rule.average_start == "variable":
-            self._start_averages()
         # Attribute names, variable names and their order are those of Keras, so
         # that its checkpoints and weight files fit.
         self._velocities = self.add_optimizer_variables(
@@ -269,6 +268,19 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
             variables if has_average else [], "average_gradient"
         )
         self._look_up()
+
+    def add_variable_from_reference(
+        self, reference_variable, name=None, initializer="zeros"
+    ):
+        starts_late = self._is_later or self.update_rule.average_start == "variable"
+        if name == "average" and starts_late:
+
+            def initializer(shape, dtype):
+                return keras.ops.cast(reference_variable, dtype)
+
+        return super().add_variable_from_reference(
+            reference_variable, name=name, initializer=initializer
+        )
 
     def _check_trainable(self, variable):
         dtype = tf.as_dtype(variable.dtype)
