@@ -209,14 +209,15 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
             self._workspace = core.Workspace()
 
     def _warn_of_functions(self, name, value):
-        rate = self._learning_rate
         if name in _CONSTANTS:
             former = getattr(self, name)
-        elif name == "learning_rate" and (callable(value) or callable(rate)):
-            former = rate
+            changes = former != value
+        elif name == "learning_rate":
+            former = self._learning_rate  # A variable takes a number on.
+            changes = former is not value and (callable(value) or callable(former))
         else:
             return
-        if former != value:
+        if changes:
             warnings.warn(
                 f"A function compiled before this (by `fit`, or a `tf.function`) keeps "
                 f"the former `{name}`, {former!r}. Compile again, with `model.compile` "
