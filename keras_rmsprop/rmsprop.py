@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_rmsprop import arguments, core
-from keras_rmsprop.backends.tensorflow import step
+from keras_rmsprop.backends.tensorflow import step, update
 from keras_rmsprop.state import Copied, checked_state
 from keras_rmsprop.taking_on import as_a_whole
 
@@ -291,7 +291,7 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
                 f"{variable.name!r} of dtype {dtype.name}"
             )
         strategy = self._distribution_strategy
-        if not strategy.extended.variable_created_in_scope(step.native_of(variable)):
+        if not strategy.extended.variable_created_in_scope(update.native_of(variable)):
             raise ValueError(
                 "`variables` must belong to the `tf.distribute.Strategy` in whose "
                 f"scope the optimizer was made, {type(strategy).__name__}. "
@@ -301,7 +301,7 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
 
     def _look_up(self):
         # To look a variable up in Keras costs more than to update a small one.
-        self._lookup = step.Lookup(
+        self._lookup = update.Lookup(
             self._trainable_variables,
             self._velocities,
             self._average_gradients,

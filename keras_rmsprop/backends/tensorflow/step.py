@@ -1,27 +1,24 @@
-"""The step on TensorFlow: from `apply` over clipping to the update.
+"""The step on TensorFlow: what comes before the update and after it."""
 
-What is TensorFlow's own in the modern face stands here: native variables,
-`tf.IndexedSlices`, graphs and their assertions, `tf.distribute`.
-"""
-
-import itertools
-import operator
 import warnings
 
 import keras
 import tensorflow as tf
 
 from keras_rmsprop import core
+from keras_rmsprop.backends.tensorflow.update import (
+    Update,
+    native_of,
+    without_duplicates,
+)
 from keras_rmsprop.validation import (
     checked_gradient,
     fits_as_it_is,
     step_assertions,
 )
 
-_APPLY_SPARSE = {"lazy": core.apply_sparse, "dense": core.apply_sparse_as_dense}
 
-
-class Step:
+class Step(Update):
     """How `keras_rmsprop.RMSprop` takes a step.
 
     Stands before `keras.optimizers.Optimizer` among its bases.
@@ -103,16 +100,6 @@ class Step:
         known = self._trainable_variables_indices
         unknown = {self._var_key(v): v for v in variables}
         return [v for key, v in unknown.items() if key not in known]
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Applies one gradient to one variable.
-
-        Args:
-            gradient: Tensor of the variable's shape, or `tf.IndexedSlices`.
-            variable: The variable.
-            learning_rate: Float or scalar tensor.
-        """
-        self._update([gradient], [variable], learning_rate)
 
     # From here on: Keras' own steps between `apply` and `update_step`, private
     # but unchanged since Keras 3.10. `apply` takes them itself, because Keras'
@@ -258,7 +245,7 @@ class Step:
             return grads
         if self.update_rule.clips_slices == "summed":
             # Only sums of duplicates have the gradient's norm.
-            grads = [_without_duplicates(gradient) for gradient in grads]
+            grads = [without_duplicates(gradient) for gradient in grads]
         values = list(map(_values, grads))
         if self.global_clipnorm and self.update_rule.bitwise:
             # As every generation but Keras 3, which rounds the norm differently.
@@ -304,7 +291,7 @@ class Step:
                 zip(trainable_variables, grads),
                 (learning_rate,),
             )
-        elif type(self).update_step is not Step.update_step:
+        elif type(self).update_step is not Update.update_step:
             for gradient, variable in zip(grads, trainable_variables):
                 self.update_step(gradient, variable, learning_rate)
         else:
@@ -317,97 +304,6 @@ class Step:
         return (
             tf.distribute.has_strategy() or strategy is not tf.distribute.get_strategy()
         )
-
-    def _hyperparameters(self, learning_rate):
-        rule = self.update_rule
-        learning_rate = tf.convert_to_tensor(learning_rate)
-        if rule.reciprocal_root:
-            # Keras 2 puts a schedule's value into a variable first. Without something
-            # in between, TensorFlow's graph optimizer regroups the product with it.
-            learning_rate = tf.ensure_shape(learning_rate, learning_rate.shape)
-        return core.Hyperparameters(
-            learning_rate=learning_rate,
-            **rule.round_hyperparameters(
-                rho=self.rho, momentum=self.momentum, epsilon=self.epsilon
-            ),
-            one_minus_rho=None if rule.uses_kernels else 1 - self.rho,
-        )
-
-    def _update(self, grads, variables, learning_rate):
-        hyper = self._hyperparameters(learning_rate)
-        known = self._lookup.slots_by_id
-        slots = [known.get(id(v)) or self._slots(v) for v in variables]
-        variables = list(map(native_of, variables))
-        if any(issubclass(kind, tf.IndexedSlices) for kind in set(map(type, grads))):
-            sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in grads]
-            for update in itertools.compress(zip(variables, slots, grads), sparse):
-                self._update_sparse(*update, hyper)
-            dense = list(map(operator.not_, sparse))
-            variables, slots, grads = (
-                list(itertools.compress(held, dense))
-                for held in (variables, slots, grads)
-            )
-        if grads:
-            core.apply_all_dense(
-                self.update_rule, variables, slots, grads, hyper, self._workspace
-            )
-
-    def _update_sparse(self, variable, slots, gradient, hyper):
-        gradient = _without_duplicates(gradient, variable.shape[0])
-        done = _APPLY_SPARSE[self.sparse_updates](
-            self.update_rule,
-            variable,
-            slots,
-            gradient.values,
-            gradient.indices,
-            hyper.cast(variable.dtype),
-        )
-        core.share_reads(variable, done)
-
-    def _slots(self, variable):
-        # Of a Keras variable, or a replica's part of one.
-        return self._lookup.slots[self._get_variable_index(variable)]
-
-
-class Lookup:
-    """What Keras looks up per variable and step, kept ready."""
-
-    def __init__(self, variables, velocities, average_gradients, momentums):
-        def native(held, index):
-            return native_of(held[index]) if held and held[index] is not None else None
-
-        self.variables = list(variables)
-        self.natives = list(map(native_of, variables))
-        self.slots = [
-            core.Slots(
-                rms=native(velocities, index),
-                mg=native(average_gradients, index),
-                momentum=native(momentums, index),
-            )
-            for index in range(len(variables))
-        ]
-        self.slots_by_id = dict(zip(map(id, self.natives), self.slots))
-
-    def covers(self, variables):
-        """Whether these are exactly the optimizer's variables, in their order."""
-        return len(variables) == len(self.variables) and all(
-            map(operator.is_, variables, self.variables)
-        )
-
-
-def native_of(variable):
-    """Returns the `tf.Variable` behind a variable."""
-    return variable.value if isinstance(variable, keras.Variable) else variable
-
-
-def _without_duplicates(gradient, rows=None):
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    rows = gradient.dense_shape[0] if rows is None else rows
-    values, indices = core.sum_duplicates(
-        gradient.values, gradient.indices, rows, compiled=core.is_compiled()
-    )
-    return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
 
 def _densified(gradient, variable):
