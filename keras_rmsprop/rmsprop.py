@@ -231,6 +231,15 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
         rule = values["update_rule"]
         return rule.has_momentum_slot(values["momentum"]), values["centered"]
 
+    @property
+    def learning_rate(self):
+        """The current learning rate: a `keras.Variable`, or a schedule's value."""
+        return self._get_current_learning_rate()
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        keras.optimizers.Optimizer.learning_rate.fset(self, value)
+
     @as_a_whole
     def build(self, variables):
         """Creates the slots of variables that have none, all or nothing.
