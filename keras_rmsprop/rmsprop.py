@@ -172,9 +172,6 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
                     "new optimizer instead."
                 )
         super().__setattr__(name, value)
-        if name in ("update_rule", "rho"):
-            # What it holds was made for others.
-            self._workspace = core.Workspace()
 
     def _has_slots(self, **changed):
         """Returns whether there is a momentum and a mean gradient slot."""
@@ -244,7 +241,7 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
             self._average_gradients = self.add_optimizer_variables(
                 variables, "average_gradient"
             )
-        self._workspace = core.Workspace()
+        self._together = core.Together()
         # To look a variable up in Keras costs more than to update a small one.
         self._lookup = backend.Lookup(
             variables, self._velocities, self._average_gradients, self._momentums

@@ -156,6 +156,7 @@ class RMSprop(Optimizer):
             indices,
             self._hyperparameters(var, apply_state),
             self._use_locking,
+            distinct=True,
         )
         return core.share_reads(var, update)
 

@@ -307,26 +307,32 @@ class StepOp : public OpKernel {
 
  protected:
   absl::Status ReadScalars(OpKernelContext* context, Scalars<T>* scalars) {
-    T* const values[] = {&scalars->learning_rate, &scalars->rho,
-                         &scalars->one_minus_rho, &scalars->momentum,
-                         &scalars->epsilon};
-    const char* const names[] = {"learning_rate", "rho", "one_minus_rho",
-                                 "momentum_discount", "epsilon"};
-    for (int i = 0; i < 5; ++i) {
-      const Tensor* tensor;
-      TF_RETURN_IF_ERROR(context->input(names[i], &tensor));
-      if (tensor->NumElements() != 1) {
-        return errors::InvalidArgument("`", names[i], "` must be a scalar. Received: ",
-                                       tensor->shape().DebugString());
-      }
-      *values[i] = tensor->flat<T>()(0);
-    }
-    return absl::OkStatus();
+    TF_RETURN_IF_ERROR(Read(context, "learning_rate", &scalars->learning_rate));
+    TF_RETURN_IF_ERROR(Read(context, "rho", &scalars->rho));
+    TF_RETURN_IF_ERROR(Read(context, "momentum_discount", &scalars->momentum));
+    TF_RETURN_IF_ERROR(Read(context, "epsilon", &scalars->epsilon));
+    // Given where it was rounded from a wider number than `rho`.
+    scalars->one_minus_rho = T(1) - scalars->rho;
+    return Read(context, "one_minus_rho", &scalars->one_minus_rho);
   }
 
   Step<T> step(const Parts& parts) const {
     return FindStep(form_, parts.part[kMg] != nullptr,
                     parts.part[kMomentum] != nullptr, T());
+  }
+
+  // Reads a scalar, or a list of none or one.
+  static absl::Status Read(OpKernelContext* context, const char* name, T* value) {
+    OpInputList list;
+    TF_RETURN_IF_ERROR(context->input_list(name, &list));
+    for (const Tensor& tensor : list) {
+      if (tensor.NumElements() != 1) {
+        return errors::InvalidArgument("`", name, "` must be a scalar. Received: ",
+                                       tensor.shape().DebugString());
+      }
+      *value = tensor.flat<T>()(0);
+    }
+    return absl::OkStatus();
   }
 
   // Runs `work(start, end)` for parts of `[0, total)`, on TensorFlow's own threads.
@@ -574,13 +580,14 @@ REGISTER_OP("KerasRmsprop>Dense")
     .Input("gradients: N * T")
     .Input("learning_rate: T")
     .Input("rho: T")
-    .Input("one_minus_rho: T")
+    .Input("one_minus_rho: P * T")
     .Input("momentum_discount: T")
     .Input("epsilon: T")
     .Attr("form: {'kernel', 'keras', 'legacy'}")
     .Attr("N: int >= 1")
     .Attr("C: int >= 0")
     .Attr("M: int >= 0")
+    .Attr("P: int >= 0")
     .Attr("T: {float, double}")
     .SetIsStateful()
     .SetShapeFn(tensorflow::shape_inference::NoOutputs);
@@ -594,13 +601,14 @@ REGISTER_OP("KerasRmsprop>Sparse")
     .Input("indices: Tindices")
     .Input("learning_rate: T")
     .Input("rho: T")
-    .Input("one_minus_rho: T")
+    .Input("one_minus_rho: P * T")
     .Input("momentum_discount: T")
     .Input("epsilon: T")
     .Attr("form: {'kernel', 'keras', 'legacy'}")
     .Attr("N: int = 1")
     .Attr("C: int >= 0")
     .Attr("M: int >= 0")
+    .Attr("P: int >= 0")
     .Attr("T: {float, double}")
     .Attr("Tindices: {int32, int64}")
     .SetIsStateful()

@@ -40,7 +40,7 @@ def _scalars(dtype):
         "epsilon": 1e-10,
     }
     scalars = {name: tf.constant(value, dtype) for name, value in values.items()}
-    return {**scalars, "one_minus_rho": 1 - scalars["rho"]}
+    return {**scalars, "one_minus_rho": []}
 
 
 def _lists(variables):
