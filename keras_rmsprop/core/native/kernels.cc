@@ -7,9 +7,6 @@
 // The order of operations is that of `keras_rmsprop/core/formula.py`, which explains
 // it; compiled with `-ffp-contract=off` the results have its bits, and so those of
 // TensorFlow's own dense kernels.
-//
-// The names have a namespace, so that `tf.saved_model.save` refuses a function with
-// such an op instead of writing a file that cannot be loaded elsewhere.
 
 #include <algorithm>
 #include <cmath>
