@@ -45,7 +45,11 @@ def main():
                 path,
                 [
                     f"-fsanitize={sanitizer}",
-                    "-fno-sanitize=vptr",  # TensorFlow hides its type information.
+                    # TensorFlow hides its types, and with the others its headers do
+                    # not compile.
+                    "-fno-sanitize=vptr,null,nonnull-attribute,"
+                    "returns-nonnull-attribute",
+                    "-fdelete-null-pointer-checks",
                     "-fno-omit-frame-pointer",
                     "-g",
                     "-O1",
