@@ -92,9 +92,7 @@ def run(path):
     ops = tf.load_op_library(path)
     self_test.run(ops)
     shapes = [(300, 70), (1,), (0, 3), (5, 5, 5), (4000, 9)]
-    held = [
-        [tf.Variable(tf.ones(shape)) for shape in shapes] for _ in ("value", "rms")
-    ]
+    held = [[tf.Variable(tf.ones(shape)) for shape in shapes] for _ in ("value", "rms")]
     gradients = [tf.ones(shape) for shape in shapes]
     scalars = {
         "learning_rate": 0.1,
