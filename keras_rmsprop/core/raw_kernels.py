@@ -2,7 +2,7 @@
 
 import functools
 
-import numpy as np
+import ml_dtypes
 import tensorflow as tf
 
 # TensorFlow publishes no way to ask which kernels it was built with.
@@ -120,7 +120,7 @@ def apply(op, variable, slots, gradient, hyper, use_locking, indices=None):
             # Else what counts as zero would still be divided by zero. Steps in which
             # nothing is, have the shipped bits.
             dtype = gradient.dtype
-            least = 10 * np.finfo(dtype.as_numpy_dtype).tiny
+            least = 10 * float(ml_dtypes.finfo(dtype.real_dtype.as_numpy_dtype).tiny)
             least = tf.cast(6e-8 if dtype == tf.float16 else least, dtype)
             least *= tf.cast(tf.reduce_any(rests), least.dtype)
             hyper = hyper._replace(epsilon=hyper.epsilon + least)
