@@ -121,7 +121,7 @@ def apply(op, variable, slots, gradient, hyper, use_locking, indices=None):
             # nothing is, have the shipped bits.
             dtype = gradient.dtype
             least = 10 * float(ml_dtypes.finfo(dtype.real_dtype.as_numpy_dtype).tiny)
-            least = tf.cast(6e-8 if dtype == tf.float16 else least, dtype)
+            least = tf.constant(6e-8 if dtype == tf.float16 else least, dtype)
             least *= tf.cast(tf.reduce_any(rests), least.dtype)
             hyper = hyper._replace(epsilon=hyper.epsilon + least)
     inputs = {
