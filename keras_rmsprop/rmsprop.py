@@ -204,9 +204,6 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
         if self.__dict__.get("_traced"):
             self._warn_of_functions(name, value)
         super().__setattr__(name, value)
-        if name in ("update_rule", "rho"):
-            # What it holds was made for others.
-            self._workspace = core.Workspace()
 
     def _warn_of_functions(self, name, value):
         if name in _CONSTANTS:
@@ -309,6 +306,7 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
             )
 
     def _look_up(self):
+        self._together = core.Together()
         # To look a variable up in Keras costs more than to update a small one.
         self._lookup = update.Lookup(
             self._trainable_variables,

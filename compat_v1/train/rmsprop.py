@@ -106,6 +106,9 @@ class RMSPropOptimizer(_Optimizer):
                 validation.check_hyperparameter(argument, value)
         self._values = None
         self._hyper = None
+        self._together = core.Together()
+        # Variables, slots and gradients of an eager step that wait for the others.
+        self._waiting = []
 
     def minimize(
         self,
@@ -253,6 +256,8 @@ class RMSPropOptimizer(_Optimizer):
 
     def _create_slots(self, var_list):
         for variable in var_list:
+            if self.get_slot(variable, "momentum") is not None:
+                continue  # The last to be made; to ask for each takes its time.
             dtype = variable.dtype.base_dtype
             if variable.shape.is_fully_defined():
                 ones = tf.compat.v1.ones_initializer(dtype=dtype)
@@ -287,12 +292,28 @@ class RMSPropOptimizer(_Optimizer):
         self._hyper = core.Hyperparameters(
             *(tf.convert_to_tensor(values[name], name=name) for name in values)
         )
+        self._waiting = []
+
+    def _finish(self, update_ops, name_scope):
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self._together.apply(TF1, *zip(*waiting), self._hyper)
+        return super()._finish(update_ops, name_scope)
 
     def _apply_dense(self, gradient, variable):
+        slots = self._slots_of(variable)
+        if (
+            tf.executing_eagerly()
+            and not tf.distribute.has_strategy()
+            and variable.constraint is None
+            and self._together.takes_in_one_op(TF1, variable, slots)
+        ):
+            self._waiting.append((variable, slots, gradient))
+            return None
         return core.apply_dense(
             TF1,
             variable,
-            self._slots_of(variable),
+            slots,
             gradient,
             self._hyper.cast(variable.dtype.base_dtype),
             self._use_locking,
@@ -313,6 +334,7 @@ class RMSPropOptimizer(_Optimizer):
             indices,
             self._hyper.cast(variable.dtype.base_dtype),
             self._use_locking,
+            distinct=True,
         )
 
     def _resource_apply_sparse_duplicate_indices(self, values, variable, indices):

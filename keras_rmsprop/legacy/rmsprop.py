@@ -102,6 +102,7 @@ class RMSprop(Optimizer):
         self.sparse_updates = check_choice(
             "sparse_updates", sparse_updates, ("lazy", "dense")
         )
+        self._together = core.Together()
 
     def _set_hyper(self, name, value):
         check_hyperparameter(name, value)
@@ -135,6 +136,32 @@ class RMSprop(Optimizer):
             momentum=tf.identity(self._get_hyper("momentum", var_dtype)),
         )
 
+    def _update_variables(self, grads_and_vars, apply_state, constraints):
+        """Updates those together that eager steps can take in one op."""
+        if not (
+            tf.executing_eagerly()
+            and type(self)._resource_apply_dense is RMSprop._resource_apply_dense
+        ):
+            return super()._update_variables(grads_and_vars, apply_state, constraints)
+        together, others = {}, []
+        for grad, var in grads_and_vars:
+            slots = self._slots_of(var)
+            if (
+                isinstance(grad, tf.Tensor)
+                and self._var_key(var) not in constraints
+                and self._together.takes_in_one_op(_RULE, var, slots)
+            ):
+                together.setdefault((var.device, var.dtype), []).append(
+                    (var, slots, grad)
+                )
+            else:
+                others.append((grad, var))
+        for held in together.values():
+            variables, slots, grads = zip(*held)
+            hyper = self._hyperparameters(variables[0], apply_state)
+            self._together.apply(_RULE, variables, slots, grads, hyper)
+        return super()._update_variables(others, apply_state, constraints)
+
     def _resource_apply_dense(self, grad, var, apply_state=None):
         return core.apply_dense(
             _RULE,
@@ -156,6 +183,7 @@ class RMSprop(Optimizer):
             indices,
             self._hyperparameters(var, apply_state),
             self._use_locking,
+            distinct=True,
         )
         return core.share_reads(var, update)
 

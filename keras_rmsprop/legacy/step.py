@@ -137,16 +137,14 @@ class Step:
                 pairs = self._transform_unaggregated_gradients(pairs)
                 pairs = self._aggregate_gradients(pairs)
             pairs = self._transform_gradients(pairs)
-            update = functools.partial(
-                self._apply_one, apply_state=apply_state, constraints=constraints
-            )
+            shared = {"apply_state": apply_state, "constraints": constraints}
             if not tf.distribute.has_strategy():
                 # What is below does the same at twenty times the cost.
-                return self._apply_all(update, pairs, name)
+                return self._apply_all(pairs, name, shared)
             # Keras' own optimizers use this; unlike the public `merge_call` it
             # works within `tf.cond`, where loss scaling calls us. Since 2.5.
             return tf.__internal__.distribute.interim.maybe_merge_call(
-                lambda strategy, pairs: self._apply_all(update, pairs, name, strategy),
+                lambda strategy, pairs: self._apply_all(pairs, name, shared, strategy),
                 tf.distribute.get_strategy(),
                 pairs,
             )
@@ -193,15 +191,15 @@ class Step:
         self._prepare_local(var_device, var_dtype, apply_state)
         return apply_state[(var_device, var_dtype)]
 
-    def _apply_all(self, update, grads_and_vars, name, strategy=None):
+    def _apply_all(self, grads_and_vars, name, shared, strategy=None):
         """Updates all variables, then counts the step."""
         ops = []
         with tf.name_scope(name or self._name):
-            for grad, var in grads_and_vars:
-                if strategy is None:
-                    with tf.device(var.device):
-                        ops.append(update(var, grad))
-                else:
+            if strategy is None:
+                ops = self._update_variables(grads_and_vars, **shared)
+            else:
+                update = functools.partial(self._apply_one, **shared)
+                for grad, var in grads_and_vars:
                     ops += tf.nest.flatten(
                         strategy.extended.update(var, update, args=(grad,), group=False)
                     )
@@ -209,6 +207,14 @@ class Step:
                 return self.iterations.assign_add(1)
             with tf.control_dependencies([op for op in ops if op is not None]):
                 return self.iterations.assign_add(1, read_value=False)
+
+    def _update_variables(self, grads_and_vars, apply_state, constraints):
+        """Updates variables one by one and returns the operations."""
+        ops = []
+        for grad, var in grads_and_vars:
+            with tf.device(var.device):
+                ops.append(self._apply_one(var, grad, apply_state, constraints))
+        return ops
 
     def _apply_one(self, var, grad, apply_state, constraints):
         """Updates one variable, on its device."""
