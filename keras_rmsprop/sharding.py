@@ -1,0 +1,118 @@
+"""`ShardedVariable`: a table whose rows lie on several parameter servers.
+
+Optimizers train its shards, which are variables like any other. What belongs to the
+table as a whole (its gradient, its norm, its place in a checkpoint) is known here.
+"""
+
+import itertools
+
+import keras
+import tensorflow as tf
+
+from keras_rmsprop.validation import checked_gradient
+
+# What `tf.Variable` makes under a `variable_partitioner`; public in nothing but that.
+ShardedVariable = tf.__internal__.distribute.ShardedVariable
+
+
+def shards_of(variable):
+    """Returns the list of the shards of a variable; one that has none is its only one.
+
+    Args:
+        variable: A `tf.Variable`, `keras.Variable` or `ShardedVariable`.
+
+    Example:
+
+    >>> table = ShardedVariable([tf.Variable([[1.0], [2.0]]), tf.Variable([[3.0]])])
+    >>> [shard.shape[0] for shard in shards_of(table)]
+    [2, 1]
+    """
+    table = variable.value if isinstance(variable, keras.Variable) else variable
+    return list(table.variables) if isinstance(table, ShardedVariable) else [variable]
+
+
+def table_of(variable):
+    """Returns the `ShardedVariable` that a variable is a shard of, or None."""
+    # Where TensorFlow, since 2.4, and Keras 2's optimizers look for it.
+    container = getattr(variable, "_sharded_container", None)
+    return container and container()
+
+
+def expanded(variables):
+    """Returns a list of variables with shards in the place of each table."""
+    return list(itertools.chain.from_iterable(map(shards_of, variables)))
+
+
+def expanded_gradients(grads, variables):
+    """Returns gradients and variables with shards in the place of each table.
+
+    Args:
+        grads: List with a gradient for each variable. That of a `ShardedVariable` is
+            a list with one for each shard, as a `tf.GradientTape` returns it, or one
+            of the whole table.
+        variables: List of variables.
+
+    Raises:
+        ValueError: If a gradient and its table do not fit.
+    """
+    pairs = []
+    for gradient, variable in zip(grads, variables):
+        shards = shards_of(variable)
+        if shards[0] is variable:
+            pairs.append((gradient, variable))
+        else:
+            pairs += zip(_split(gradient, variable, shards), shards)
+    return [gradient for gradient, _ in pairs], [variable for _, variable in pairs]
+
+
+def _split(gradient, table, shards):
+    """Returns a list with the gradient of each shard."""
+    if gradient is None:
+        return [None] * len(shards)
+    if isinstance(gradient, (list, tuple)):
+        if len(gradient) != len(shards):
+            raise ValueError(
+                f"The gradient of the sharded variable {table.name!r} must be a list "
+                f"with one for each of its {len(shards)} shards. Received: a list of "
+                f"{len(gradient)}"
+            )
+        return gradient
+    gradient = checked_gradient(gradient, table)
+    rows = [shard.shape[0] for shard in shards]
+    if not isinstance(gradient, tf.IndexedSlices):
+        return tf.split(gradient, rows)
+    ends = tf.cast(list(itertools.accumulate(rows)), gradient.indices.dtype)
+    owner = tf.searchsorted(ends, gradient.indices, side="right")
+    # One out of range is out of the range of a shard, too, and found there.
+    owner = tf.minimum(owner, len(shards) - 1)
+    indices = gradient.indices - tf.gather(ends - rows, owner)
+    return [
+        tf.IndexedSlices(*parts)
+        for parts in zip(
+            tf.dynamic_partition(gradient.values, owner, len(shards)),
+            tf.dynamic_partition(indices, owner, len(shards)),
+        )
+    ]
+
+
+def clipped_by_norm(grads, variables, norm):
+    """Returns gradients, none of which exceeds a norm; that of a table counts as one.
+
+    Args:
+        grads: List of tensors or `tf.IndexedSlices`.
+        variables: List of their variables, shards in the place of tables.
+        norm: Float.
+    """
+    groups = {}
+    for index, variable in enumerate(variables):
+        table = table_of(variable)
+        groups.setdefault(id(variable if table is None else table), []).append(index)
+    clipped = list(grads)
+    for group in groups.values():
+        if len(group) == 1:
+            clipped[group[0]] = tf.clip_by_norm(grads[group[0]], norm)
+        else:
+            together, _ = tf.clip_by_global_norm([grads[i] for i in group], norm)
+            for index, gradient in zip(group, together):
+                clipped[index] = gradient
+    return clipped
