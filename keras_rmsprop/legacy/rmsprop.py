@@ -7,11 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rmsprop import core
-from keras_rmsprop.legacy.optimizer import (
-    Optimizer,
-    check_hyperparameter,
-    serialized,
-)
+from keras_rmsprop.legacy.hyperparameters import check_hyperparameter, serialized
+from keras_rmsprop.legacy.optimizer import Optimizer
 from keras_rmsprop.update_rule import UpdateRule
 from keras_rmsprop.validation import check_choice
 
