@@ -38,31 +38,40 @@ def table_of(variable):
     return container and container()
 
 
+def joined(shards, name):
+    """Returns the `ShardedVariable` of some variables, one and the same each time."""
+    table = table_of(shards[0])
+    if table is None:
+        with tf.init_scope():
+            table = ShardedVariable(shards, name=name)
+        shards[0]._keras_rmsprop_table = table  # They themselves refer to it weakly.
+    return table
+
+
 def expanded(variables):
     """Returns a list of variables with shards in the place of each table."""
     return list(itertools.chain.from_iterable(map(shards_of, variables)))
 
 
-def expanded_gradients(grads, variables):
-    """Returns gradients and variables with shards in the place of each table.
+def pairs_of_shards(grads_and_vars):
+    """Returns a list of `(gradient, variable)`, with shards in the place of tables.
 
     Args:
-        grads: List with a gradient for each variable. That of a `ShardedVariable` is
-            a list with one for each shard, as a `tf.GradientTape` returns it, or one
-            of the whole table.
-        variables: List of variables.
+        grads_and_vars: Iterable of such pairs. The gradient of a `ShardedVariable` is
+            a list with one for each shard, as a `tf.GradientTape` returns it for
+            `variable.variables`, or one of the whole table.
 
     Raises:
         ValueError: If a gradient and its table do not fit.
     """
     pairs = []
-    for gradient, variable in zip(grads, variables):
+    for gradient, variable in grads_and_vars:
         shards = shards_of(variable)
         if shards[0] is variable:
             pairs.append((gradient, variable))
         else:
             pairs += zip(_split(gradient, variable, shards), shards)
-    return [gradient for gradient, _ in pairs], [variable for _, variable in pairs]
+    return pairs
 
 
 def _split(gradient, table, shards):
@@ -95,24 +104,25 @@ def _split(gradient, table, shards):
     ]
 
 
-def clipped_by_norm(grads, variables, norm):
-    """Returns gradients, none of which exceeds a norm; that of a table counts as one.
+def clipped_by_norm(grads_and_vars, norm):
+    """Returns pairs with gradients none of which exceeds a norm; a table has only one.
 
     Args:
-        grads: List of tensors or `tf.IndexedSlices`.
-        variables: List of their variables, shards in the place of tables.
+        grads_and_vars: List of `(gradient, variable)`, with shards in the place of
+            tables.
         norm: Float.
     """
     groups = {}
-    for index, variable in enumerate(variables):
+    for index, (_, variable) in enumerate(grads_and_vars):
         table = table_of(variable)
         groups.setdefault(id(variable if table is None else table), []).append(index)
-    clipped = list(grads)
+    pairs = list(grads_and_vars)
     for group in groups.values():
+        grads, variables = zip(*(grads_and_vars[index] for index in group))
         if len(group) == 1:
-            clipped[group[0]] = tf.clip_by_norm(grads[group[0]], norm)
+            clipped = [tf.clip_by_norm(grads[0], norm)]
         else:
-            together, _ = tf.clip_by_global_norm([grads[i] for i in group], norm)
-            for index, gradient in zip(group, together):
-                clipped[index] = gradient
-    return clipped
+            clipped, _ = tf.clip_by_global_norm(grads, norm)
+        for index, *pair in zip(group, clipped, variables):
+            pairs[index] = tuple(pair)
+    return pairs

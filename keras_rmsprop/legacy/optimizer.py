@@ -7,6 +7,7 @@ import warnings
 import keras
 import tensorflow as tf
 
+from keras_rmsprop import sharding
 from keras_rmsprop.legacy.gradients import Gradients
 from keras_rmsprop.legacy.hyperparameters import Hyperparameters, check_hyperparameter
 from keras_rmsprop.legacy.slots import Slots
@@ -39,7 +40,6 @@ class Optimizer(Step, Gradients, Hyperparameters, Slots, keras.optimizers.Optimi
     - Replacing a schedule or a callable by a number (or the reverse) warns if a
       compiled function has used the old one, because that function keeps it.
     - Gradients are checked before anything changes.
-    - `ShardedVariable` and parameter-server training are not supported.
     - Keras 3's own hooks (`update_step`, `add_variable`) are not used.
 
     Args:
@@ -140,16 +140,17 @@ class Optimizer(Step, Gradients, Hyperparameters, Slots, keras.optimizers.Optimi
         """Creates all variables of the optimizer, as Keras 3 does before training.
 
         Args:
-            variables: List of `tf.Variable` or `keras.Variable`.
+            variables: List of `tf.Variable`, `keras.Variable` or `ShardedVariable`.
 
         Raises:
             ValueError: If one is neither floating nor complex.
         """
+        variables = sharding.expanded(variables)
         natives = self._natives(variables)
         self._assert_valid_dtypes(natives)
         with tf.name_scope(self._name), tf.init_scope():
             self._create_all_weights(natives)
-        self._trainable_variables = list(variables)
+        self._trainable_variables = variables
 
     def get_config(self):
         """Returns the arguments that rebuild this optimizer, without its state."""

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_rmsprop import sharding
 from keras_rmsprop.legacy.restoring import SlotsInCheckpoint
 from keras_rmsprop.legacy.values import assign, fetch, initial_value, native
 from keras_rmsprop.validation import check_number
@@ -165,7 +166,14 @@ class Slots:
         return slot
 
     def get_slot(self, var, slot_name):
-        """Returns a slot of a variable; raises a KeyError if there is none."""
+        """Returns a slot of a variable; raises a KeyError if there is none.
+
+        That of a `ShardedVariable` is one of the slots of its shards.
+        """
+        shards = sharding.shards_of(var)
+        if shards[0] is not var:
+            slots = [self.get_slot(shard, slot_name) for shard in shards]
+            return sharding.joined(slots, name=slot_name)
         return self._slots[self._var_key(var)][slot_name]
 
     def get_slot_names(self):
@@ -262,6 +270,16 @@ class Slots:
         slot_variable_shape=None,
     ):
         """Returns the slot to restore, or None to restore it when it is created."""
+        shards = sharding.shards_of(variable)
+        if shards[0] is not variable:
+            # Its slot is one only if those of its shards exist.
+            for shard in shards:
+                key = self._var_key(shard)
+                self._slots_restored.add((key, slot_name))
+                if slot_name not in self._slots.get(key, {}):
+                    self._slots_restored_early.add((key, slot_name))
+                    self._new_slot(shard, slot_name, "zeros", shard.shape)
+            return self.get_slot(variable, slot_name)
         key = self._var_key(variable)
         self._slots_restored.add((key, slot_name))
         slot = self._slots.get(key, {}).get(slot_name)

@@ -7,7 +7,7 @@ import warnings
 
 import tensorflow as tf
 
-from keras_rmsprop import core
+from keras_rmsprop import core, sharding
 from keras_rmsprop.validation import checked_gradient, step_assertions
 
 
@@ -87,7 +87,8 @@ class Step:
         Args:
             grads_and_vars: Iterable of `(gradient, variable)`. A gradient is a
                 tensor of the variable's shape, a `tf.IndexedSlices`, or None to
-                leave the variable alone.
+                leave the variable alone. That of a `ShardedVariable` may also be a
+                list with one for each of its shards.
             name: Name of the operation. Defaults to the optimizer's.
             experimental_aggregate_gradients: Whether to sum the gradients of all
                 replicas. Defaults to True.
@@ -101,7 +102,7 @@ class Step:
             ValueError: If no variable has a gradient, or if a gradient does not
                 fit its variable; nothing has changed then.
         """
-        pairs = self._with_gradients(grads_and_vars)
+        pairs = self._with_gradients(sharding.pairs_of_shards(grads_and_vars))
         variables = self._natives([variable for _, variable in pairs])
         for variable in variables:
             if not isinstance(variable, tf.Variable):

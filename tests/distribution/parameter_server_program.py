@@ -227,8 +227,8 @@ def a_worker_killed_and_started(cluster, folder):
         run.train(2, 4)
         ask("start 1")
         ask("kill 0")
-        run.train(4, 6)
         ask("start 0")
+        run.train(4, 6)
         alone = Run(OPTIMIZERS[name]).train()
         yield name, {"cluster": run.values(), "alone": alone.values()}
 
