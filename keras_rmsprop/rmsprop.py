@@ -5,7 +5,7 @@ import copy
 import keras
 import tensorflow as tf
 
-from keras_rmsprop import arguments, core
+from keras_rmsprop import arguments, core, sharding
 from keras_rmsprop.backends import tensorflow as backend
 from keras_rmsprop.state import checked_state
 
@@ -158,6 +158,7 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
         self.sparse_updates = sparse_updates
         self._copied_state = None
         self._stepped = None
+        self._tables = None
 
     def __setattr__(self, name, value):
         if name in arguments.CHECKS:
@@ -197,7 +198,8 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
         """Creates the slots, all before the first step.
 
         Args:
-            variables: List of floating or complex variables to train.
+            variables: List of floating or complex variables to train. A
+                `ShardedVariable` stands for its shards.
 
         Raises:
             ValueError: If a variable has another dtype, or belongs to another
@@ -205,6 +207,7 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
         """
         if self.built:
             return
+        variables = sharding.expanded(variables)
         for variable in variables:
             dtype = tf.as_dtype(variable.dtype)
             if not (dtype.is_floating or dtype.is_complex):
@@ -222,6 +225,10 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
                     f"Received: {variable.name!r} of another one. Make both in the "
                     "same scope."
                 )
+        with sharding.deferred_restoration(self, variables):
+            self._build(variables)
+
+    def _build(self, variables):
         super().build(variables)
         if self.use_ema and self.update_rule.average_start == "variable":
             averages = self._model_variables_moving_average
@@ -249,9 +256,22 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
         self._lookup = backend.Lookup(
             variables, self._velocities, self._average_gradients, self._momentums
         )
+        held = (
+            self._velocities,
+            self._momentums,
+            self._average_gradients,
+            self._model_variables_moving_average if self.use_ema else [],
+            self._accumulated_gradients if self.gradient_accumulation_steps else [],
+        )
+        self._tables = sharding.Tables(variables, filter(None, held))
         if self._copied_state is not None:
             state, self._copied_state = self._copied_state, None
             self.set_weights(state)
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        # What TensorFlow asks objects for that a checkpoint holds, since 2.9.
+        children = super()._trackable_children(save_type, **kwargs)
+        return self._tables.join(children) if self._tables else children
 
     def get_config(self):
         """Returns the arguments that rebuild this optimizer, without its state."""

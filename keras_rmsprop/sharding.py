@@ -4,6 +4,7 @@ Optimizers train its shards, which are variables like any other. What belongs to
 table as a whole (its gradient, its norm, its place in a checkpoint) is known here.
 """
 
+import contextlib
 import itertools
 
 import keras
@@ -13,6 +14,11 @@ from keras_rmsprop.validation import checked_gradient
 
 # What `tf.Variable` makes under a `variable_partitioner`; public in nothing but that.
 ShardedVariable = tf.__internal__.distribute.ShardedVariable
+
+
+def native_of(variable):
+    """Returns the `tf.Variable` behind a variable."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def shards_of(variable):
@@ -27,7 +33,7 @@ def shards_of(variable):
     >>> [shard.shape[0] for shard in shards_of(table)]
     [2, 1]
     """
-    table = variable.value if isinstance(variable, keras.Variable) else variable
+    table = native_of(variable)
     return list(table.variables) if isinstance(table, ShardedVariable) else [variable]
 
 
@@ -126,3 +132,72 @@ def clipped_by_norm(grads_and_vars, norm):
         for index, *pair in zip(group, clipped, variables):
             pairs[index] = tuple(pair)
     return pairs
+
+
+class Tables:
+    """How a checkpoint holds an optimizer that trains shards: as if they were tables.
+
+    TensorFlow saves a `ShardedVariable` in one piece, under the name of a variable, and
+    restores it into any number of shards, one included. What an optimizer has for each
+    shard is joined likewise.
+
+    Args:
+        variables: List of `tf.Variable`.
+        held: Lists of `keras.Variable` or None, one for each variable.
+    """
+
+    def __init__(self, variables, held):
+        self._wholes = {}
+        self._lists = {}
+        indices = {id(variable): index for index, variable in enumerate(variables)}
+        for table in filter(None, map(table_of, variables)):
+            parts = [indices.get(id(shard)) for shard in table.variables]
+            if None in parts:
+                continue  # Trained in part, it has no slots as a whole.
+            self._wholes.update((id(shard), table) for shard in table.variables)
+            for each in held:
+                shards = [each[index] for index in parts]
+                whole = joined([native_of(shard) for shard in shards], table.name)
+                self._wholes.update((id(shard), whole) for shard in shards)
+
+    def join(self, children):
+        """Returns what an optimizer tracks, by name, with tables in its lists."""
+        if not self._wholes:
+            return children
+        return {name: self._joined(name, child) for name, child in children.items()}
+
+    def _joined(self, name, child):
+        if not isinstance(child, list):
+            return child
+        wholes = [self._wholes.get(id(each), each) for each in child]
+        distinct = list({id(whole): whole for whole in wholes}.values())
+        known = self._lists.get(name)
+        # A checkpoint asks several times, and has to be told of one and the same.
+        if known is None or list(map(id, known)) != list(map(id, distinct)):
+            self._lists[name] = tf.__internal__.tracking.wrap(distinct)
+        return self._lists[name]
+
+
+@contextlib.contextmanager
+def deferred_restoration(optimizer, variables):
+    """Restores what a block makes for shards only after it, in one piece for a table.
+
+    A checkpoint that was read before an optimizer had slots waits for them, and would
+    restore tables into the first shards. Where TensorFlow lets it wait is documented
+    nowhere, and was there in 2.19, the oldest supported.
+    """
+    if not any(map(table_of, map(native_of, variables))):
+        yield
+        return
+    waiting = {None: optimizer._deferred_dependencies}
+    waiting["_variables"] = optimizer._variables._deferred_dependencies
+    positions = {name: dict(found) for name, found in waiting.items()}
+    for found in waiting.values():
+        found.clear()
+    yield
+    children = optimizer._trackable_children()
+    for name, found in positions.items():
+        holder = optimizer if name is None else children[name]
+        holder._deferred_dependencies.update(found)
+        for child_name, child in holder._trackable_children().items():
+            holder._handle_deferred_dependencies(name=child_name, trackable=child)

@@ -4,13 +4,16 @@ What is TensorFlow's own in the modern face stands here: native variables,
 `tf.IndexedSlices`, graphs and their assertions, `tf.distribute`.
 """
 
+import contextlib
 import itertools
 import operator
 
 import keras
 import tensorflow as tf
 
-from keras_rmsprop import core
+from keras_rmsprop import core, sharding
+from keras_rmsprop.backends.replicas import Replicas
+from keras_rmsprop.sharding import native_of
 from keras_rmsprop.validation import (
     checked_gradient,
     fits_as_it_is,
@@ -20,7 +23,7 @@ from keras_rmsprop.validation import (
 _APPLY_SPARSE = {"lazy": core.apply_sparse, "dense": core.apply_sparse_as_dense}
 
 
-class Step:
+class Step(Replicas):
     """How `keras_rmsprop.RMSprop` takes a step.
 
     Stands before `keras.optimizers.Optimizer` among its bases.
@@ -50,12 +53,20 @@ class Step:
 
     def _apply(self, grads, variables, natives):
         if not self.built:
-            self.build(variables)
+            # Keras makes variables outside of a function that is being traced, where
+            # the strategy is not known.
+            with tf.init_scope(), self._scope():
+                self.build(variables)
             self.built = True
         with tf.control_dependencies(step_assertions(zip(grads, natives))):
             self._apply_checked(grads, variables, natives)
             # Keras' own `assign_add` reads, adds and assigns.
             native_of(self._iterations).assign_add(1, read_value=False)
+
+    def _scope(self):
+        if tf.distribute.has_strategy():
+            return contextlib.nullcontext()
+        return self._distribution_strategy.scope()
 
     def _checked(self, grads, variables):
         """Returns gradients, variables and their `tf.Variable`s, all fit for a step."""
@@ -73,6 +84,8 @@ class Step:
         if self.built and self._lookup.covers(variables):
             natives = self._lookup.natives
         else:
+            pairs = sharding.pairs_of_shards(zip(grads, variables))
+            grads, variables = map(list, zip(*pairs))
             if self.built:
                 self._check_variables_are_known(variables)
             natives = list(map(native_of, variables))
@@ -156,16 +169,15 @@ class Step:
                 average.assign(discount * average + (1 - discount) * variable)
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
-        if self.update_rule.average_start == "first_step" or self._stepped is None:
+        if self._stepped is None:
             super()._overwrite_model_variables_with_average_value(trainable_variables)
             return
+        every = self.update_rule.average_start == "first_step"
         for variable, average in zip(
             map(native_of, trainable_variables), self._model_variables_moving_average
         ):
-            if average is not None and id(variable) in self._stepped:
-                self._distribution_strategy.extended.update(
-                    variable, lambda a, b: a.assign(b), args=(average,)
-                )
+            if average is not None and (every or id(variable) in self._stepped):
+                self._overwrite(variable, average)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if tf.distribute.has_strategy() or self._is_distributed():
@@ -256,11 +268,6 @@ class Lookup:
         return len(variables) == len(self.variables) and all(
             map(operator.is_, variables, self.variables)
         )
-
-
-def native_of(variable):
-    """Returns the `tf.Variable` behind a variable."""
-    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def _without_duplicates(gradient, rows=None):
