@@ -1,13 +1,16 @@
 """`RMSprop`: the Keras 3 optimizer, with the numerics of any generation."""
 
-import copy
+import threading
+import warnings
 
 import keras
 import tensorflow as tf
 
-from keras_rmsprop import arguments, core, sharding
-from keras_rmsprop.backends import tensorflow as backend
-from keras_rmsprop.state import checked_state
+from keras_rmsprop import arguments, core
+from keras_rmsprop.backends.tensorflow import step
+from keras_rmsprop.sharding import native_of, with_tables
+from keras_rmsprop.state import Copied, checked_state
+from keras_rmsprop.taking_on import as_a_whole
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -19,10 +22,16 @@ if keras.backend.backend() != "tensorflow":
 
 
 _SLOT_DECIDING = ("update_rule", "momentum", "centered")
+# What a function that is being compiled takes in as it is at that moment.
+_CONSTANTS = (
+    *("rho", "momentum", "epsilon", "update_rule", "sparse_updates", "weight_decay"),
+    *("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"),
+    *("ema_momentum", "ema_overwrite_frequency"),
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_rmsprop")
-class RMSprop(backend.Step, keras.optimizers.Optimizer):
+class RMSprop(step.Step, keras.optimizers.Optimizer):
     """RMSProp with the API and the state of `keras.optimizers.RMSprop`.
 
     Noteworthy differences from `keras.optimizers.RMSprop`:
@@ -152,15 +161,25 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
         )
         self.rho = rho
         self.momentum = momentum
-        self.epsilon = epsilon
         self.centered = centered
         self.update_rule = update_rule
+        self.epsilon = epsilon
         self.sparse_updates = sparse_updates
-        self._copied_state = None
-        self._stepped = None
-        self._tables = None
+        self._lookup = None
+        self._copied = None
+        self._common = frozenset()
+        self._building = threading.RLock()
+        self._is_twin = False
+        self._traced = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):
+            cls.build = as_a_whole(cls.build)
 
     def __setattr__(self, name, value):
+        if name == "epsilon" and value is None:
+            value = self.update_rule.default_epsilon
         if name in arguments.CHECKS:
             value = arguments.CHECKS[name](value)
             if (
@@ -172,10 +191,21 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
                     f"the optimizer is built. Received: {name}={value!r}. Make a "
                     "new optimizer instead."
                 )
+        if name in _CONSTANTS and self.__dict__.get("_traced"):
+            self._warn_of_functions(name, getattr(self, name), value)
         super().__setattr__(name, value)
         if name in ("update_rule", "rho"):
             # What it holds was made for others.
             self._workspace = core.Workspace()
+
+    def _warn_of_functions(self, name, former, value):
+        if former != value:
+            warnings.warn(
+                f"A function compiled before this (by `fit`, or a `tf.function`) keeps "
+                f"the former `{name}`, {former!r}. Compile again, with `model.compile` "
+                "or a new `tf.function`.",
+                stacklevel=4,
+            )
 
     def _has_slots(self, **changed):
         """Returns whether there is a momentum and a mean gradient slot."""
@@ -190,12 +220,17 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, value):
-        keras.optimizers.Optimizer.learning_rate.fset(
-            self, arguments.checked_learning_rate(value)
-        )
+        value = arguments.checked_learning_rate(value)
+        former = self._learning_rate
+        if self._traced and (callable(value) or callable(former)):
+            self._warn_of_functions("learning_rate", former, value)
+        keras.optimizers.Optimizer.learning_rate.fset(self, value)
 
+    @as_a_whole
     def build(self, variables):
-        """Creates the slots, all before the first step.
+        """Creates the slots of variables that have none, all or nothing.
+
+        A step calls this for variables that are new to it.
 
         Args:
             variables: List of floating or complex variables to train. A
@@ -205,37 +240,11 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
             ValueError: If a variable has another dtype, or belongs to another
                 `tf.distribute.Strategy` than the optimizer.
         """
-        if self.built:
-            return
-        variables = sharding.expanded(variables)
         for variable in variables:
-            dtype = tf.as_dtype(variable.dtype)
-            if not (dtype.is_floating or dtype.is_complex):
-                raise ValueError(
-                    "`variables` must be floating or complex. Received: "
-                    f"{variable.name!r} of dtype {dtype.name}"
-                )
-            strategy = self._distribution_strategy
-            if not strategy.extended.variable_created_in_scope(
-                backend.native_of(variable)
-            ):
-                raise ValueError(
-                    "`variables` must belong to the `tf.distribute.Strategy` in whose "
-                    f"scope the optimizer was made, {type(strategy).__name__}. "
-                    f"Received: {variable.name!r} of another one. Make both in the "
-                    "same scope."
-                )
-        with sharding.deferred_restoration(self, variables):
-            self._build(variables)
-
-    def _build(self, variables):
+            self._check_trainable(variable)
         super().build(variables)
         if self.use_ema and self.update_rule.average_start == "variable":
-            averages = self._model_variables_moving_average
-            with tf.init_scope():  # Once, where a function is being traced.
-                for variable, average in zip(variables, averages):
-                    if average is not None:
-                        average.assign(variable)
+            self._start_averages()
         # Attribute names, variable names and their order are those of Keras, so
         # that its checkpoints and weight files fit.
         self._velocities = self.add_optimizer_variables(
@@ -251,27 +260,37 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
             self._average_gradients = self.add_optimizer_variables(
                 variables, "average_gradient"
             )
-        self._workspace = core.Workspace()
+        self._look_up()
+
+    def _check_trainable(self, variable):
+        dtype = tf.as_dtype(variable.dtype)
+        if not (dtype.is_floating or dtype.is_complex):
+            raise ValueError(
+                "`variables` must be floating or complex. Received: "
+                f"{variable.name!r} of dtype {dtype.name}"
+            )
+        strategy = self._distribution_strategy
+        if not strategy.extended.variable_created_in_scope(native_of(variable)):
+            raise ValueError(
+                "`variables` must belong to the `tf.distribute.Strategy` in whose "
+                f"scope the optimizer was made, {type(strategy).__name__}. "
+                f"Received: {variable.name!r} of another one. Make both in the "
+                "same scope."
+            )
+
+    def _look_up(self):
         # To look a variable up in Keras costs more than to update a small one.
-        self._lookup = backend.Lookup(
-            variables, self._velocities, self._average_gradients, self._momentums
-        )
-        held = (
+        self._lookup = step.Lookup(
+            self._trainable_variables,
             self._velocities,
-            self._momentums,
             self._average_gradients,
-            self._model_variables_moving_average if self.use_ema else [],
-            self._accumulated_gradients if self.gradient_accumulation_steps else [],
+            self._momentums,
         )
-        self._tables = sharding.Tables(variables, filter(None, held))
-        if self._copied_state is not None:
-            state, self._copied_state = self._copied_state, None
-            self.set_weights(state)
 
     def _trackable_children(self, save_type="checkpoint", **kwargs):
         # What TensorFlow asks objects for that a checkpoint holds, since 2.9.
         children = super()._trackable_children(save_type, **kwargs)
-        return self._tables.join(children) if self._tables else children
+        return with_tables(children, self._trainable_variables)
 
     def get_config(self):
         """Returns the arguments that rebuild this optimizer, without its state."""
@@ -321,21 +340,23 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
             store = dict(zip(keys, values))
         super().load_own_variables(store)
 
-    def __deepcopy__(self, memo):
-        """Copies configuration and state.
+    def save_own_variables(self, store):
+        """Puts the state into a mapping of `"0"`, `"1"`, ... to arrays."""
+        super().save_own_variables(store)
+        if self._copied is not None:
+            for index, value in enumerate(self._copied.slots, len(self.variables)):
+                store[str(index)] = value
 
-        The copy takes the state on when it is built, with the same variables or
-        with copies of them.
-        """
-        config = self.get_config()
-        if not isinstance(self._learning_rate, keras.Variable):
-            config["learning_rate"] = copy.deepcopy(self._learning_rate, memo)
-        twin = type(self).from_config(config)
-        memo[id(self)] = twin
-        for name, value in self.__dict__.items():
-            if name.startswith("_exclude_from_weight_decay"):
-                setattr(twin, name, copy.copy(value))
-        twin._iterations.assign(self._iterations)
-        if self.built:
-            twin._copied_state = [variable.numpy() for variable in self.variables]
-        return twin
+    # A copy, pickled or not, carries configuration and state. It takes the state on
+    # when it is built, with the same variables or with copies of them.
+
+    def __copy__(self):
+        return Copied.of(self).optimizer()
+
+    def __deepcopy__(self, memo):
+        other = Copied.of(self).deep(memo).optimizer()
+        memo[id(self)] = other
+        return other
+
+    def __reduce__(self):
+        return Copied.optimizer, (Copied.of(self),)

@@ -110,94 +110,92 @@ def _split(gradient, table, shards):
     ]
 
 
-def clipped_by_norm(grads_and_vars, norm):
-    """Returns pairs with gradients none of which exceeds a norm; a table has only one.
+def clipped_by_norm(grads, variables, norm):
+    """Returns gradients none of which exceeds a norm; those of a table have only one.
 
     Args:
-        grads_and_vars: List of `(gradient, variable)`, with shards in the place of
-            tables.
+        grads: List of tensors or `tf.IndexedSlices`.
+        variables: List of their variables, with shards in the place of tables.
         norm: Float.
     """
     groups = {}
-    for index, (_, variable) in enumerate(grads_and_vars):
+    for index, variable in enumerate(variables):
         table = table_of(variable)
         groups.setdefault(id(variable if table is None else table), []).append(index)
-    pairs = list(grads_and_vars)
+    clipped = list(grads)
     for group in groups.values():
-        grads, variables = zip(*(grads_and_vars[index] for index in group))
         if len(group) == 1:
-            clipped = [tf.clip_by_norm(grads[0], norm)]
+            clipped[group[0]] = tf.clip_by_norm(grads[group[0]], norm)
         else:
-            clipped, _ = tf.clip_by_global_norm(grads, norm)
-        for index, *pair in zip(group, clipped, variables):
-            pairs[index] = tuple(pair)
-    return pairs
+            parts, _ = tf.clip_by_global_norm([grads[i] for i in group], norm)
+            for index, part in zip(group, parts):
+                clipped[index] = part
+    return clipped
 
 
-class Tables:
-    """How a checkpoint holds an optimizer that trains shards: as if they were tables.
+def with_tables(children, variables):
+    """Returns what a checkpoint holds of an optimizer, with tables in place of shards.
 
     TensorFlow saves a `ShardedVariable` in one piece, under the name of a variable, and
     restores it into any number of shards, one included. What an optimizer has for each
     shard is joined likewise.
 
     Args:
-        variables: List of `tf.Variable`.
-        held: Lists of `keras.Variable` or None, one for each variable.
+        children: Dictionary of what the optimizer tracks, by name. Lists as long as
+            that of its variables hold something for each of them.
+        variables: List of the optimizer's variables.
     """
+    natives = list(map(native_of, variables))
+    places = {id(variable): place for place, variable in enumerate(natives)}
+    tables = {id(table): table for table in map(table_of, natives) if table is not None}
+    parts = [[places.get(id(s)) for s in table.variables] for table in tables.values()]
+    parts = [each for each in parts if None not in each]  # The others are no wholes.
+    wholes = {}
+    for name, child in children.items():
+        if not isinstance(child, list) or len(child) != len(variables):
+            continue
+        for each in parts if name != "_variables" else ():
+            held = [child[index] for index in each]
+            whole = joined([native_of(part) for part in held], native_of(held[0]).name)
+            wholes.update((id(part), whole) for part in held)
+    if not wholes:
+        return children
+    return {name: _joined_list(child, wholes) for name, child in children.items()}
 
-    def __init__(self, variables, held):
-        self._wholes = {}
-        self._lists = {}
-        indices = {id(variable): index for index, variable in enumerate(variables)}
-        for table in filter(None, map(table_of, variables)):
-            parts = [indices.get(id(shard)) for shard in table.variables]
-            if None in parts:
-                continue  # Trained in part, it has no slots as a whole.
-            self._wholes.update((id(shard), table) for shard in table.variables)
-            for each in held:
-                shards = [each[index] for index in parts]
-                whole = joined([native_of(shard) for shard in shards], table.name)
-                self._wholes.update((id(shard), whole) for shard in shards)
 
-    def join(self, children):
-        """Returns what an optimizer tracks, by name, with tables in its lists."""
-        if not self._wholes:
-            return children
-        return {name: self._joined(name, child) for name, child in children.items()}
-
-    def _joined(self, name, child):
-        if not isinstance(child, list):
-            return child
-        wholes = [self._wholes.get(id(each), each) for each in child]
-        distinct = list({id(whole): whole for whole in wholes}.values())
-        known = self._lists.get(name)
-        # A checkpoint asks several times, and has to be told of one and the same.
-        if known is None or list(map(id, known)) != list(map(id, distinct)):
-            self._lists[name] = tf.__internal__.tracking.wrap(distinct)
-        return self._lists[name]
+def _joined_list(child, wholes):
+    if not isinstance(child, list):
+        return child
+    held = [wholes.get(id(each), each) for each in child]
+    held = list({id(each): each for each in held}.values())
+    # A checkpoint asks several times, and has to be told of one and the same list.
+    known = getattr(child, "_keras_rmsprop_joined", None)
+    if known is None or list(map(id, known)) != list(map(id, held)):
+        known = tf.__internal__.tracking.wrap(held)
+        child._keras_rmsprop_joined = known
+    return known
 
 
 @contextlib.contextmanager
-def deferred_restoration(optimizer, variables):
+def restored_as_tables(optimizer, variables):
     """Restores what a block makes for shards only after it, in one piece for a table.
 
     A checkpoint that was read before an optimizer had slots waits for them, and would
-    restore tables into the first shards. Where TensorFlow lets it wait is documented
+    restore tables into their first shards. Where TensorFlow lets it wait is documented
     nowhere, and was there in 2.19, the oldest supported.
     """
     if not any(map(table_of, map(native_of, variables))):
         yield
         return
-    waiting = {None: optimizer._deferred_dependencies}
-    waiting["_variables"] = optimizer._variables._deferred_dependencies
-    positions = {name: dict(found) for name, found in waiting.items()}
-    for found in waiting.values():
-        found.clear()
+    holders = {None: optimizer, "_variables": optimizer._variables}
+    waiting = {}
+    for name, holder in holders.items():
+        waiting[name] = dict(holder._deferred_dependencies)
+        holder._deferred_dependencies.clear()
     yield
     children = optimizer._trackable_children()
-    for name, found in positions.items():
+    for name, positions in waiting.items():
         holder = optimizer if name is None else children[name]
-        holder._deferred_dependencies.update(found)
+        holder._deferred_dependencies.update(positions)
         for child_name, child in holder._trackable_children().items():
             holder._handle_deferred_dependencies(name=child_name, trackable=child)

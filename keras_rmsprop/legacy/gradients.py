@@ -99,7 +99,9 @@ class Gradients:
             bound = self.clipvalue
             pairs = [(tf.clip_by_value(g, -bound, bound), v) for g, v in pairs]
         if self.clipnorm is not None:
-            pairs = sharding.clipped_by_norm(pairs, self.clipnorm)
+            grads, variables = zip(*pairs)
+            grads = sharding.clipped_by_norm(grads, variables, self.clipnorm)
+            pairs = list(zip(grads, variables))
         if self.global_clipnorm is not None:
             grads, variables = zip(*pairs)
             grads, _ = tf.clip_by_global_norm(grads, self.global_clipnorm)

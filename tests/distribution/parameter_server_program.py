@@ -201,13 +201,16 @@ def shards_of_another_number(cluster, folder):
         back = alone.checkpoint().write(os.path.join(folder, f"{name}-alone"))
         two = Run(make, partitioned(cluster, 2)).build()
         two.checkpoint().read(back).assert_consumed()
-        yield name, {
-            "alone": Run(make).train().values(),
-            "three": three.train(3).values(),
-            "before_slots": before_slots.values(),
-            "from_cluster_to_one": alone.train(3).values(),
-            "and_back": two.train(3).values(),
-        }
+        yield (
+            name,
+            {
+                "alone": Run(make).train().values(),
+                "three": three.train(3).values(),
+                "before_slots": before_slots.values(),
+                "from_cluster_to_one": alone.train(3).values(),
+                "and_back": two.train(3).values(),
+            },
+        )
 
 
 @way

@@ -4,7 +4,6 @@ What is TensorFlow's own in the modern face stands here: native variables,
 `tf.IndexedSlices`, graphs and their assertions, `tf.distribute`.
 """
 
-import contextlib
 import itertools
 import operator
 
@@ -12,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_rmsprop import core, sharding
-from keras_rmsprop.backends.replicas import Replicas
+from keras_rmsprop.backends.tensorflow.replicas import Replicas
 from keras_rmsprop.sharding import native_of
 from keras_rmsprop.validation import (
     checked_gradient,
@@ -38,7 +37,8 @@ class Step(Replicas):
         Args:
             grads: List with a gradient for each variable: a tensor of the
                 variable's shape, a `tf.IndexedSlices`, or None to leave the
-                variable alone.
+                variable alone. That of a `ShardedVariable` may also be a list
+                with one for each of its shards.
             trainable_variables: List of the variables, in the same order.
                 Defaults to those that the optimizer was built with.
 
@@ -47,28 +47,20 @@ class Step(Replicas):
                 them changes.
         """
         grads = list(grads)
-        if grads:
-            with keras.name_scope(self.name, caller=self):
-                self._apply(*self._checked(grads, trainable_variables))
-
-    def _apply(self, grads, variables, natives):
-        if not self.built:
-            # Keras makes variables outside of a function that is being traced, where
-            # the strategy is not known.
-            with tf.init_scope(), self._scope():
-                self.build(variables)
-            self.built = True
-        with tf.control_dependencies(step_assertions(zip(grads, natives))):
+        if not grads:
+            return
+        grads, variables, natives = self._ready(grads, trainable_variables)
+        if not (self._traced or tf.executing_eagerly()):
+            self._traced = True
+        with (
+            keras.name_scope(self.name, caller=self),
+            tf.control_dependencies(step_assertions(zip(grads, natives))),
+        ):
             self._apply_checked(grads, variables, natives)
             # Keras' own `assign_add` reads, adds and assigns.
             native_of(self._iterations).assign_add(1, read_value=False)
 
-    def _scope(self):
-        if tf.distribute.has_strategy():
-            return contextlib.nullcontext()
-        return self._distribution_strategy.scope()
-
-    def _checked(self, grads, variables):
+    def _ready(self, grads, variables):
         """Returns gradients, variables and their `tf.Variable`s, all fit for a step."""
         if variables is None and not self.built:
             raise ValueError(
@@ -81,14 +73,11 @@ class Step(Replicas):
                 "`grads` must have one gradient for each variable. Received: "
                 f"{len(grads)} gradients for {len(variables)} variables"
             )
-        if self.built and self._lookup.covers(variables):
-            natives = self._lookup.natives
-        else:
+        covered = self.built and self._lookup.covers(variables)
+        if not covered:
             pairs = sharding.pairs_of_shards(zip(grads, variables))
             grads, variables = map(list, zip(*pairs))
-            if self.built:
-                self._check_variables_are_known(variables)
-            natives = list(map(native_of, variables))
+        natives = self._lookup.natives if covered else list(map(native_of, variables))
         grads = [
             gradient
             if fits_as_it_is(gradient, native)
@@ -97,7 +86,15 @@ class Step(Replicas):
             else checked_gradient(gradient, native)
             for gradient, variable, native in zip(grads, variables, natives)
         ]
+        if not covered and (not self.built or self._unknown(variables)):
+            self.build(variables)
         return grads, variables, natives
+
+    def _unknown(self, variables):
+        """Returns those variables that the optimizer has no slots for, each once."""
+        known = self._trainable_variables_indices
+        unknown = {self._var_key(v): v for v in variables}
+        return [v for key, v in unknown.items() if key not in known]
 
     def update_step(self, gradient, variable, learning_rate):
         """Applies one gradient to one variable.
@@ -111,7 +108,8 @@ class Step(Replicas):
 
     # From here on: Keras' own steps between `apply` and `update_step`, private
     # but unchanged since Keras 3.10. `apply` takes them itself, because Keras'
-    # divides by the loss scale in a way that sparse gradients do not support.
+    # divides by the loss scale in a way that sparse gradients do not support, clips
+    # before the sum over replicas, and goes through the variables by position.
 
     def _apply_checked(self, grads, variables, natives):
         if any(gradient is None for gradient in grads):
@@ -131,16 +129,70 @@ class Step(Replicas):
             ]
         if self.gradient_accumulation_steps:
             grads = list(map(_densified, grads, natives))
-        # Keras 2 averages only what has a gradient.
-        self._stepped = frozenset(map(id, natives))
         self._backend_apply_gradients(grads, natives)
-        self._stepped = None
         for variable in variables:
             constraint = getattr(variable, "constraint", None)
             if constraint is not None:
                 variable.assign(constraint(variable))
 
-    def _clip_gradients(self, grads):
+    def _backend_apply_gradients(self, grads, variables):
+        if not self._is_distributed():
+            self._apply_summed(grads, variables)
+            return
+        # Before they are clipped, as the gradients of the joint batch are.
+        pairs = self._all_reduce_sum_gradients(list(zip(grads, variables)))
+        grads = [gradient for gradient, _ in pairs]
+        # No replica changes anything until what the others assert holds as well.
+        with tf.control_dependencies(list(map(_values, grads))):
+            self._apply_summed(grads, variables)
+
+    def _apply_summed(self, grads, variables):
+        if self.gradient_accumulation_steps:
+            self._accumulate(grads, variables)
+        else:
+            self._apply_clipped(self._clip_gradients(grads, variables), variables)
+        if self.use_ema:
+            self._average(variables)
+
+    def _apply_clipped(self, grads, variables):
+        self._apply_weight_decay(variables)
+        self._backend_update_step(grads, variables, self.learning_rate)
+
+    def _accumulate(self, grads, variables):
+        steps = self.gradient_accumulation_steps
+        sums = [
+            native_of(self._accumulated_gradients[self._get_variable_index(variable)])
+            for variable in variables
+        ]
+
+        def update():
+            means = [(gradient + held) / steps for gradient, held in zip(grads, sums)]
+            self._apply_clipped(self._clip_gradients(means, variables), variables)
+            self._backend_reset_gradient_accumulators()
+
+        def hold():
+            for held, gradient in zip(sums, grads):
+                held.assign_add(gradient, read_value=False)
+
+        tf.cond(self._is_every(steps, self._iterations), update, hold)
+
+    def _average(self, stepped):
+        averaged = self._trainable_variables
+        if self.update_rule.average_start == "variable":
+            averaged = stepped  # Keras 2 averages only what has a gradient.
+        self._update_model_variables_moving_average(averaged)
+        if self.ema_overwrite_frequency:
+            tf.cond(
+                self._is_every(self.ema_overwrite_frequency, self.iterations),
+                lambda: self._overwrite_model_variables_with_average_value(averaged),
+                lambda: None,
+            )
+
+    def _is_every(self, count, iterations):
+        """Whether the step that is being taken is one of every `count`."""
+        return tf.equal((tf.convert_to_tensor(iterations) + 1) % count, 0)
+
+    def _clip_gradients(self, grads, variables=()):
         if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
             return grads
         if self.update_rule.clips_slices == "summed":
@@ -150,6 +202,8 @@ class Step(Replicas):
         if self.global_clipnorm and self.update_rule.bitwise:
             # As every generation but Keras 3, which rounds the norm differently.
             values, _ = tf.clip_by_global_norm(values, self.global_clipnorm)
+        elif self.clipnorm and any(map(sharding.table_of, variables)):
+            values = sharding.clipped_by_norm(values, variables, self.clipnorm)
         else:
             values = super()._clip_gradients(values)
         return [
@@ -157,31 +211,39 @@ class Step(Replicas):
             for gradient, value in zip(grads, values)
         ]
 
+    def _with_averages(self, variables):
+        """Returns pairs of a variable and its moving average, where it has one."""
+        known = self._trainable_variables_indices
+        indices = [known.get(self._var_key(variable)) for variable in variables]
+        averages = self._model_variables_moving_average
+        return [
+            (variable, averages[index])
+            for variable, index in zip(variables, indices)
+            if index is not None and averages[index] is not None
+        ]
+
+    def _start_averages(self):
+        for variable, average in self._with_averages(self._trainable_variables):
+            average.assign(variable)
+
     def _update_model_variables_moving_average(self, trainable_variables):
         if self.update_rule.average_start == "first_step":
             super()._update_model_variables_moving_average(trainable_variables)
             return
         discount = self.ema_momentum
-        for variable, average in zip(
-            trainable_variables, self._model_variables_moving_average
-        ):
-            if average is not None and id(native_of(variable)) in self._stepped:
-                average.assign(discount * average + (1 - discount) * variable)
-
-    def _overwrite_model_variables_with_average_value(self, trainable_variables):
-        if self._stepped is None:
-            super()._overwrite_model_variables_with_average_value(trainable_variables)
-            return
-        every = self.update_rule.average_start == "first_step"
-        for variable, average in zip(
-            map(native_of, trainable_variables), self._model_variables_moving_average
-        ):
-            if average is not None and (every or id(variable) in self._stepped):
-                self._overwrite(variable, average)
+        for variable, average in self._with_averages(trainable_variables):
+            average.assign(discount * average + (1 - discount) * variable)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if tf.distribute.has_strategy() or self._is_distributed():
-            super()._backend_update_step(grads, trainable_variables, learning_rate)
+        if self._updates_own_copies():
+            self._update_own_copies(grads, trainable_variables, learning_rate)
+        elif self._is_distributed():
+            tf.__internal__.distribute.interim.maybe_merge_call(
+                self._distributed_tf_update_step,
+                self._distribution_strategy,
+                list(zip(grads, trainable_variables)),
+                learning_rate,
+            )
         elif type(self).update_step is not Step.update_step:
             for gradient, variable in zip(grads, trainable_variables):
                 self.update_step(gradient, variable, learning_rate)
@@ -191,7 +253,10 @@ class Step(Replicas):
             self._update(grads, trainable_variables, learning_rate)
 
     def _is_distributed(self):
-        return self._distribution_strategy is not tf.distribute.get_strategy()
+        strategy = self._distribution_strategy
+        return (
+            tf.distribute.has_strategy() or strategy is not tf.distribute.get_strategy()
+        )
 
     def _hyperparameters(self, learning_rate):
         rule = self.update_rule
