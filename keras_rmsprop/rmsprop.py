@@ -46,6 +46,16 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
       anything changes. Only what XLA compiles (`jit_compile=True`) cannot check
       indices: there, one out of range is dropped.
     - `update_rule` selects the numerics of TF1 or OptimizerV2 instead.
+    - Variables may come later: one optimizer serves several models, and layers that
+      are unfrozen. Their slots start as those of new variables, and moving averages
+      at the variable. `iterations`, and with it schedules and gradient accumulation,
+      count the steps of all together.
+    - Under a `tf.distribute.Strategy` gradients are clipped after the sum over
+      replicas, as those of the joint batch are; Keras clips each replica's.
+    - A first step that fails, be it by an interrupt, leaves the optimizer as it was.
+      So does a later one in `fit` or a `tf.function`, which take it as a whole; one
+      taken eagerly may have moved some of the variables, and is not counted.
+    - Copies, also pickled ones, come with their slots: see `build`.
 
     With the discounted mean `ms` of squared gradients (and `mg` of gradients,
     zero unless centered) a step is
@@ -62,8 +72,8 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
         rho: Float in [0, 1], discount of the means. Defaults to 0.9.
         momentum: Float in [0, 1]. Defaults to 0.0, which keeps no momentum slot
             (but under `update_rule="tf1"`).
-        epsilon: Float >= 0, added for numerical stability. Defaults to 1e-7
-            whatever the rule; TF1's own default is 1e-10.
+        epsilon: Float >= 0, added for numerical stability, or None for the rule's
+            own: 1e-10 under `"tf1"`. Defaults to 1e-7 whatever the rule.
         centered: Whether to divide by the root of the variance of the gradient
             instead of its mean square, at the cost of one more slot. Defaults
             to False.
@@ -191,20 +201,27 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
                     f"the optimizer is built. Received: {name}={value!r}. Make a "
                     "new optimizer instead."
                 )
-        if name in _CONSTANTS and self.__dict__.get("_traced"):
-            self._warn_of_functions(name, getattr(self, name), value)
+        if self.__dict__.get("_traced"):
+            self._warn_of_functions(name, value)
         super().__setattr__(name, value)
         if name in ("update_rule", "rho"):
             # What it holds was made for others.
             self._workspace = core.Workspace()
 
-    def _warn_of_functions(self, name, former, value):
+    def _warn_of_functions(self, name, value):
+        rate = self._learning_rate
+        if name in _CONSTANTS:
+            former = getattr(self, name)
+        elif name == "learning_rate" and (callable(value) or callable(rate)):
+            former = rate
+        else:
+            return
         if former != value:
             warnings.warn(
                 f"A function compiled before this (by `fit`, or a `tf.function`) keeps "
                 f"the former `{name}`, {former!r}. Compile again, with `model.compile` "
                 "or a new `tf.function`.",
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def _has_slots(self, **changed):
@@ -213,24 +230,17 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
         rule = values["update_rule"]
         return rule.has_momentum_slot(values["momentum"]), values["centered"]
 
-    @property
-    def learning_rate(self):
-        """The current learning rate: a `keras.Variable`, or a schedule's value."""
-        return self._get_current_learning_rate()
-
-    @learning_rate.setter
-    def learning_rate(self, value):
-        value = arguments.checked_learning_rate(value)
-        former = self._learning_rate
-        if self._traced and (callable(value) or callable(former)):
-            self._warn_of_functions("learning_rate", former, value)
-        keras.optimizers.Optimizer.learning_rate.fset(self, value)
-
     @as_a_whole
     def build(self, variables):
         """Creates the slots of variables that have none, all or nothing.
 
-        A step calls this for variables that are new to it.
+        Steps do this for variables that are new to them. The optimizer's `variables`
+        then stand as if all had been there from the start, in the order in which
+        they came, and so does what is saved: to load it, build an optimizer with all
+        of them in that order. (A `tf.train.Checkpoint` may also be restored first.)
+
+        A copy of a built optimizer has its slots once it is built with the same
+        variables, or copies of them, all at once and in their order.
 
         Args:
             variables: List of floating or complex variables to train. A
@@ -252,14 +262,14 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
             "velocity",
             keras.initializers.Constant(self.update_rule.initial_mean_square),
         )
-        self._momentums = []
-        if self.update_rule.has_momentum_slot(self.momentum):
-            self._momentums = self.add_optimizer_variables(variables, "momentum")
-        self._average_gradients = []
-        if self.centered:
-            self._average_gradients = self.add_optimizer_variables(
-                variables, "average_gradient"
-            )
+        # Each is assigned once: what a checkpoint holds for a list goes to the first.
+        has_momentum, has_average = self._has_slots()
+        self._momentums = self.add_optimizer_variables(
+            variables if has_momentum else [], "momentum"
+        )
+        self._average_gradients = self.add_optimizer_variables(
+            variables if has_average else [], "average_gradient"
+        )
         self._look_up()
 
     def _check_trainable(self, variable):

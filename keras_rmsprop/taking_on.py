@@ -36,7 +36,8 @@ def as_a_whole(build):
 
 
 def _take_on(optimizer, variables):
-    with optimizer._building, tracking.outside_functions(optimizer):
+    strategy = optimizer._distribution_strategy
+    with optimizer._building, tracking.outside_functions(strategy):
         if optimizer.built:
             variables = optimizer._unknown(variables)
             if not variables:

@@ -6,12 +6,12 @@ What is TensorFlow's own in the modern face stands here: native variables,
 
 import itertools
 import operator
+import warnings
 
 import keras
 import tensorflow as tf
 
 from keras_rmsprop import core, sharding
-from keras_rmsprop.backends.tensorflow.replicas import Replicas
 from keras_rmsprop.sharding import native_of
 from keras_rmsprop.validation import (
     checked_gradient,
@@ -22,7 +22,7 @@ from keras_rmsprop.validation import (
 _APPLY_SPARSE = {"lazy": core.apply_sparse, "dense": core.apply_sparse_as_dense}
 
 
-class Step(Replicas):
+class Step:
     """How `keras_rmsprop.RMSprop` takes a step.
 
     Stands before `keras.optimizers.Optimizer` among its bases.
@@ -86,9 +86,22 @@ class Step(Replicas):
             else checked_gradient(gradient, native)
             for gradient, variable, native in zip(grads, variables, natives)
         ]
-        if not covered and (not self.built or self._unknown(variables)):
-            self.build(variables)
+        if not covered:
+            if not self.built or self._unknown(variables):
+                self.build(variables)
+            self._warn_of_missing(variables)
         return grads, variables, natives
+
+    def _warn_of_missing(self, variables):
+        some_missing = len(variables) < len(self._trainable_variables)
+        if self.gradient_accumulation_steps and some_missing:
+            warnings.warn(
+                "This step leaves out variables that others train, while "
+                "`gradient_accumulation_steps` counts the steps of all together: "
+                "variables that are left out of every step that applies gradients "
+                "never move. Make one optimizer for each model.",
+                stacklevel=4,
+            )
 
     def _unknown(self, variables):
         """Returns those variables that the optimizer has no slots for, each once."""
@@ -136,17 +149,10 @@ class Step(Replicas):
                 variable.assign(constraint(variable))
 
     def _backend_apply_gradients(self, grads, variables):
-        if not self._is_distributed():
-            self._apply_summed(grads, variables)
-            return
-        # Before they are clipped, as the gradients of the joint batch are.
-        pairs = self._all_reduce_sum_gradients(list(zip(grads, variables)))
-        grads = [gradient for gradient, _ in pairs]
-        # No replica changes anything until what the others assert holds as well.
-        with tf.control_dependencies(list(map(_values, grads))):
-            self._apply_summed(grads, variables)
-
-    def _apply_summed(self, grads, variables):
+        if self._is_distributed():
+            # Before they are clipped, as the gradients of the joint batch are.
+            pairs = self._all_reduce_sum_gradients(list(zip(grads, variables)))
+            grads = [gradient for gradient, _ in pairs]
         if self.gradient_accumulation_steps:
             self._accumulate(grads, variables)
         else:
@@ -164,26 +170,86 @@ class Step(Replicas):
             native_of(self._accumulated_gradients[self._get_variable_index(variable)])
             for variable in variables
         ]
+        due = self._is_every(steps, self._iterations)
+
+        def clipped():
+            means = [(gradient + held) / steps for gradient, held in zip(grads, sums)]
+            return self._clip_gradients(means, variables)
 
         def update():
-            means = [(gradient + held) / steps for gradient, held in zip(grads, sums)]
-            self._apply_clipped(self._clip_gradients(means, variables), variables)
-            self._backend_reset_gradient_accumulators()
+            self._apply_clipped(clipped(), variables)
+            for held in sums:
+                held.assign(tf.zeros_like(held), read_value=False)
 
         def hold():
             for held, gradient in zip(sums, grads):
                 held.assign_add(gradient, read_value=False)
 
-        tf.cond(self._is_every(steps, self._iterations), update, hold)
+        if self._is_distributed():
+            # Replicas cannot meet in a branch. Each takes its own for every variable.
+            self._update_copies(
+                self._update_or_hold,
+                zip(variables, clipped(), grads, sums),
+                (self.learning_rate, due),
+            )
+        else:
+            tf.cond(due, update, hold)
+
+    def _update_or_hold(self, variable, clipped, gradient, held, learning_rate, due):
+        def update():
+            if self.weight_decay is not None and self._use_weight_decay(variable):
+                decay = tf.cast(self.weight_decay, variable.dtype)
+                rate = tf.cast(learning_rate, variable.dtype)
+                variable.assign_sub(variable * decay * rate, read_value=False)
+            self.update_step(clipped, variable, learning_rate)
+            held.assign(tf.zeros_like(held), read_value=False)
+
+        def hold():
+            held.assign_add(gradient, read_value=False)
+
+        tf.cond(due, update, hold)
+
+    def _update_copies(self, function, updates, arguments=()):
+        """Calls a function with every replica's copy of variables, outside replicas.
+
+        Args:
+            function: Takes a variable's copy, the rest of its update, `arguments`.
+            updates: Iterable of tuples, each of a variable and what goes with it.
+            arguments: Tuple of what goes with all.
+        """
+
+        def update_all(strategy, updates, arguments):
+            for variable, *rest in updates:
+                strategy.extended.update(
+                    variable, function, args=(*rest, *arguments), group=False
+                )
+
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            update_all, self._distribution_strategy, list(updates), arguments
+        )
 
     def _average(self, stepped):
         averaged = self._trainable_variables
         if self.update_rule.average_start == "variable":
             averaged = stepped  # Keras 2 averages only what has a gradient.
         self._update_model_variables_moving_average(averaged)
-        if self.ema_overwrite_frequency:
+        if not self.ema_overwrite_frequency:
+            return
+        due = self._is_every(self.ema_overwrite_frequency, self.iterations)
+        if self._is_distributed():
+            self._update_copies(
+                lambda variable, average, due: variable.assign(
+                    tf.where(due, average, variable), read_value=False
+                ),
+                (
+                    (native_of(variable), native_of(average))
+                    for variable, average in self._with_averages(averaged)
+                ),
+                (due,),
+            )
+        else:
             tf.cond(
-                self._is_every(self.ema_overwrite_frequency, self.iterations),
+                due,
                 lambda: self._overwrite_model_variables_with_average_value(averaged),
                 lambda: None,
             )
@@ -234,15 +300,20 @@ class Step(Replicas):
         for variable, average in self._with_averages(trainable_variables):
             average.assign(discount * average + (1 - discount) * variable)
 
+    def _overwrite_model_variables_with_average_value(self, trainable_variables):
+        for variable, average in self._with_averages(trainable_variables):
+            self._distribution_strategy.extended.update(
+                native_of(variable), lambda a, b: a.assign(b), args=(average,)
+            )
+
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if self._updates_own_copies():
-            self._update_own_copies(grads, trainable_variables, learning_rate)
-        elif self._is_distributed():
-            tf.__internal__.distribute.interim.maybe_merge_call(
-                self._distributed_tf_update_step,
-                self._distribution_strategy,
-                list(zip(grads, trainable_variables)),
-                learning_rate,
+        if self._is_distributed():
+            self._update_copies(
+                lambda variable, gradient, rate: self.update_step(
+                    gradient, variable, rate
+                ),
+                zip(trainable_variables, grads),
+                (learning_rate,),
             )
         elif type(self).update_step is not Step.update_step:
             for gradient, variable in zip(grads, trainable_variables):
