@@ -110,11 +110,7 @@ class Step:
                     f"Only variables can be updated. Received: {variable!r}"
                 )
         self._assert_valid_dtypes(variables)
-        constraints = {
-            self._var_key(native): variable.constraint
-            for native, (_, variable) in zip(variables, pairs)
-            if variable.constraint is not None
-        }
+        self._note_constraints([variable for _, variable in pairs])
         pairs = [
             (checked_gradient(gradient, variable), variable)
             for (gradient, _), variable in zip(pairs, variables)
@@ -138,19 +134,27 @@ class Step:
                 pairs = self._transform_unaggregated_gradients(pairs)
                 pairs = self._aggregate_gradients(pairs)
             pairs = self._transform_gradients(pairs)
-            update = functools.partial(
-                self._apply_one, apply_state=apply_state, constraints=constraints
-            )
+            apply = functools.partial(self._distributed_apply, apply_state=apply_state)
+            strategy = tf.distribute.get_strategy()
             if not tf.distribute.has_strategy():
-                # What is below does the same at twenty times the cost.
-                return self._apply_all(update, pairs, name)
+                return apply(strategy, pairs, name=name)
             # Keras' own optimizers use this; unlike the public `merge_call` it
             # works within `tf.cond`, where loss scaling calls us. Since 2.5.
             return tf.__internal__.distribute.interim.maybe_merge_call(
-                lambda strategy, pairs: self._apply_all(update, pairs, name, strategy),
-                tf.distribute.get_strategy(),
-                pairs,
+                apply, strategy, pairs, name=name
             )
+
+    def _note_constraints(self, variables):
+        """Notes the constraints of Keras' and TensorFlow's variables alike."""
+        constraints = {
+            self._var_key(variable): variable.constraint
+            for variable in variables
+            if variable.constraint is not None
+        }
+        if self._constraints:
+            for variable in variables:
+                self._constraints.pop(self._var_key(variable), None)
+        self._constraints.update(constraints)
 
     def _with_gradients(self, grads_and_vars):
         """Returns the pairs that have a gradient to train with."""
@@ -194,38 +198,52 @@ class Step:
         self._prepare_local(var_device, var_dtype, apply_state)
         return apply_state[(var_device, var_dtype)]
 
-    def _apply_all(self, update, grads_and_vars, name, strategy=None):
-        """Updates all variables, then counts the step."""
+    def _distributed_apply(self, distribution, grads_and_vars, apply_state, name):
+        """Updates all variables, then counts the step. For subclasses."""
+        update = functools.partial(self._apply_one, apply_state=apply_state)
         ops = []
         with tf.name_scope(name or self._name):
             for grad, var in grads_and_vars:
-                if strategy is None:
+                if tf.distribute.has_strategy():
+                    updated = distribution.extended.update(
+                        var, update, args=(grad,), group=False
+                    )
+                    ops += tf.nest.flatten(updated)
+                else:
+                    # What is above does the same at twenty times the cost.
                     with tf.device(var.device):
                         ops.append(update(var, grad))
-                else:
-                    ops += tf.nest.flatten(
-                        strategy.extended.update(var, update, args=(grad,), group=False)
-                    )
             if tf.executing_eagerly():
                 return self.iterations.assign_add(1)
             with tf.control_dependencies([op for op in ops if op is not None]):
                 return self.iterations.assign_add(1, read_value=False)
 
-    def _apply_one(self, var, grad, apply_state, constraints):
+    def _apply_one(self, var, grad, apply_state):
         """Updates one variable, on its device."""
+        state = {"apply_state": apply_state}
         if isinstance(grad, tf.IndexedSlices):
-            kwargs = _wanted(self._resource_apply_sparse, apply_state)
+            kwargs = state if "apply_state" in self._sparse_apply_args else {}
             op = self._resource_apply_sparse_duplicate_indices(
                 grad.values, var, grad.indices, **kwargs
             )
         else:
-            kwargs = _wanted(self._resource_apply_dense, apply_state)
+            kwargs = state if "apply_state" in self._dense_apply_args else {}
             op = self._resource_apply_dense(grad, var, **kwargs)
-        constraint = constraints.get(self._var_key(var))
+        constraint = self._constraints.get(self._var_key(var))
         if constraint is None:
             return op
         with tf.control_dependencies([] if op is None else [op]):
             return var.assign(constraint(var))
+
+    # The arguments of a subclass' methods, for wrappers as well.
+
+    @functools.cached_property
+    def _dense_apply_args(self):
+        return inspect.getfullargspec(self._resource_apply_dense).args
+
+    @functools.cached_property
+    def _sparse_apply_args(self):
+        return inspect.getfullargspec(self._resource_apply_sparse).args
 
     def _resource_apply_dense(self, grad, handle, apply_state):
         """Takes one step with a dense gradient. For subclasses."""
@@ -290,10 +308,3 @@ class Step:
 
 def _map_values(function, grads_and_vars):
     return [(core.map_values(function, grad), var) for grad, var in grads_and_vars]
-
-
-def _wanted(method, apply_state):
-    """Returns `apply_state` as keyword argument if a method takes it."""
-    if "apply_state" in inspect.signature(method).parameters:
-        return {"apply_state": apply_state}
-    return {}
