@@ -79,6 +79,9 @@ class Step:
             )
         self.apply_gradients(zip(grads, variables))
 
+    # Nothing below decides on tensors in Python, and OptimizerV2 was not rewritten by
+    # AutoGraph either, nor what it calls; here that would take seconds.
+    @tf.autograph.experimental.do_not_convert
     def apply_gradients(
         self, grads_and_vars, name=None, experimental_aggregate_gradients=True
     ):

@@ -26,7 +26,7 @@ OPTIMIZERS = {
     "modern_averaging": lambda rate: MODERN(
         rate, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2
     ),
-    "legacy": legacy.RMSprop,
+    "legacy": lambda rate: legacy.RMSprop(rate, sparse_updates="lazy"),
     "legacy_clipped": lambda rate: legacy.RMSprop(
         rate, momentum=0.9, global_clipnorm=0.1
     ),

@@ -26,14 +26,20 @@ OPTIMIZERS = {
     "modern_tf1": lambda rate: keras_rmsprop.RMSprop(
         rate, momentum=0.9, centered=True, update_rule="tf1"
     ),
-    "legacy": legacy.RMSprop,
+    "legacy": lambda rate: legacy.RMSprop(rate, sparse_updates="lazy"),
     "legacy_momentum": lambda rate: legacy.RMSprop(rate, momentum=0.9, centered=True),
 }
-CLIPPED = {
+BEYOND_THE_UPDATE = {
     "modern_clipnorm": lambda rate: keras_rmsprop.RMSprop(rate, clipnorm=0.1),
     "modern_global": lambda rate: keras_rmsprop.RMSprop(rate, global_clipnorm=0.1),
-    "legacy_clipnorm": lambda rate: legacy.RMSprop(rate, clipnorm=0.1),
-    "legacy_global": lambda rate: legacy.RMSprop(rate, global_clipnorm=0.1),
+    "legacy_clipnorm": lambda rate: legacy.RMSprop(rate, 0.9, 0.9, clipnorm=0.1),
+    "legacy_global": lambda rate: legacy.RMSprop(rate, 0.9, 0.9, global_clipnorm=0.1),
+    "modern_accumulating": lambda rate: keras_rmsprop.RMSprop(
+        rate, gradient_accumulation_steps=2
+    ),
+    "modern_averaging": lambda rate: keras_rmsprop.RMSprop(
+        rate, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2
+    ),
 }
 WAYS = {}
 
@@ -83,11 +89,7 @@ class Run:
 
     def train(self, first=0, last=STEPS, together=False):
         for index in range(first, last):
-            rng = np.random.default_rng(index)
-            batch = (
-                tf.constant(rng.integers(0, ROWS, size=(4, 3))),
-                tf.constant(rng.normal(size=(4, 3)), tf.float32),
-            )
+            batch = batch_of(index)
             if self.coordinator is None:
                 self.step(*batch)
                 continue
@@ -119,6 +121,14 @@ class Run:
                 slots[f"{name}/{slot}"] = whole
         values = {name: v.numpy() for name, v in self.variables.items()}
         return {**values, **slots, "steps": np.array(self.optimizer.iterations)}
+
+
+def batch_of(index):
+    rng = np.random.default_rng(index)
+    return (
+        tf.constant(rng.integers(0, ROWS, size=(4, 3))),
+        tf.constant(rng.normal(size=(4, 3)), tf.float32),
+    )
 
 
 def slot_names(optimizer):
@@ -156,32 +166,30 @@ def ask(request):
 @way
 def slots_made_in_the_function(cluster, folder):
     strategy = partitioned(cluster, 2)
-    for name, make in {**OPTIMIZERS, **CLIPPED}.items():
+    for name, make in {**OPTIMIZERS, **BEYOND_THE_UPDATE}.items():
         run = Run(make, strategy).train()
         yield name, {"cluster": run.values(), "alone": Run(make).train().values()}
+        if name in BEYOND_THE_UPDATE:
+            continue
+        devices = {}
+        for index, shard in enumerate(run.trained):
+            slots = [
+                slot_of(run.optimizer, shard, slot)
+                for slot in slot_names(run.optimizer)
+            ]
+            devices[str(index)] = np.array([each.device for each in [shard, *slots]])
+        graph = run.step.get_concrete_function(*batch_of(0)).graph
+        ops = np.array([(op.type, op.device) for op in graph.get_operations()])
+        yield name, {"devices": devices, "graph": {"ops": ops}}
 
 
 @way
 def tables_passed(cluster, folder):
     strategy = partitioned(cluster, 2)
-    for name, make in OPTIMIZERS.items():
+    for name in ("modern_tf1", "legacy_momentum"):
+        make = OPTIMIZERS[name]
         run = Run(make, strategy, tables=True).build().train()
         yield name, {"cluster": run.values(), "alone": Run(make).train().values()}
-
-
-@way
-def devices(cluster, folder):
-    strategy = partitioned(cluster, 2)
-    for name, make in OPTIMIZERS.items():
-        run = Run(make, strategy).train(0, 1)
-        places = {}
-        for index, shard in enumerate(run.trained):
-            slots = slot_names(run.optimizer)
-            places[f"variable{index}"] = np.array(shard.device)
-            for slot in slots:
-                device = slot_of(run.optimizer, shard, slot).device
-                places[f"variable{index}/{slot}"] = np.array(device)
-        yield name, {"places": places}
 
 
 @way

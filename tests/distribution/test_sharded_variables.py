@@ -24,7 +24,9 @@ MODERN = {
     ),
 }
 LEGACY = {
-    "legacy": legacy.RMSprop,
+    "legacy": lambda rate, **arguments: legacy.RMSprop(
+        rate, sparse_updates="lazy", **arguments
+    ),
     "legacy_momentum": lambda rate, **arguments: legacy.RMSprop(
         rate, momentum=0.9, centered=True, **arguments
     ),
