@@ -4,7 +4,9 @@ Here all shards lie in one process; `test_parameter_servers.py` has servers.
 """
 
 import os
+import pathlib
 import tempfile
+import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +18,7 @@ import keras_rmsprop
 from keras_rmsprop import legacy
 from keras_rmsprop.sharding import ShardedVariable
 
+CHECKPOINTS = pathlib.Path(__file__).parents[1] / "originals" / "checkpoints"
 ROWS, STEPS = 11, 6
 MODERN = {
     "modern": keras_rmsprop.RMSprop,
@@ -43,9 +46,9 @@ STATEFUL = {
 }
 
 
-def table(shards):
+def table(shards, dtype="float32"):
     """Returns a table in so many shards, or a variable."""
-    values = np.random.default_rng(0).normal(size=(ROWS, 4)).astype("float32")
+    values = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(dtype)
     if shards == 1:
         return tf.Variable(values, name="table")
     parts = np.array_split(values, shards)
@@ -211,8 +214,38 @@ class CheckpointTest(parameterized.TestCase):
         for built in (False, True):
             self.check_goes_on(LEGACY["legacy_momentum"], path, shards, built)
 
+    @parameterized.named_parameters(
+        combinations(
+            shards={"1": 1, "2": 2, "3": 3}, built={"built": True, "not_built": False}
+        )
+    )
+    def test_what_tensorflow_2_9_saved_trains_on(self, shards, built):
+        with zipfile.ZipFile(CHECKPOINTS / "sharded_table-2.9.3.zip") as file:
+            file.extractall(self.folder)
+        expected = np.load(os.path.join(self.folder, "expected.npz"))
+        held, bias = table(shards, "float64"), tf.Variable(np.zeros(4))
+        optimizer = legacy.RMSprop(0.05, momentum=0.9, centered=True)
+        if built:
+            optimizer.build([held, bias])
+        checkpoint = tf.train.Checkpoint(optimizer=optimizer, table=held, bias=bias)
+        status = checkpoint.read(os.path.join(self.folder, "checkpoint"))
+        for index in range(4):
+            slices = tf.IndexedSlices(
+                tf.constant(expected[f"slices/{index}"]),
+                tf.constant(expected[f"rows/{index}"]),
+            )
+            bias_gradient = tf.constant(expected[f"bias_gradient/{index}"])
+            optimizer.apply_gradients([(slices, held), (bias_gradient, bias)])
+        status.assert_consumed()
+        for name, variable in {"table": held, "bias": bias}.items():
+            after = variable.numpy()
+            np.testing.assert_array_equal(after, expected[f"after/{name}"])
+            for slot in optimizer.get_slot_names():
+                after = optimizer.get_slot(variable, slot).numpy()
+                np.testing.assert_array_equal(after, expected[f"after/{name}/{slot}"])
+
     def test_a_slot_of_a_table_is_a_table(self):
-        optimizer, variable = legacy.RMSprop(0.05), table(3)
+        optimizer, variable = LEGACY["legacy"](0.05), table(3)
         with self.assertRaises(KeyError):
             optimizer.get_slot(variable, "rms")
         train(optimizer, variable, last=1)
