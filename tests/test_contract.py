@@ -1,12 +1,13 @@
 """What every optimizer class of this project promises, whatever its API."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 from faces import ARGUMENTS, make, named, slices, table, two_cpus
 
 from keras_rmsprop.core import reference
-
 
 _RATES = {"negative": -1.0, "zero": 0.0}
 
@@ -118,6 +119,46 @@ class NumericsTest(parameterized.TestCase):
         for gradient in gradients:
             step(gradient)
         self.assertTrue(np.isfinite(variable.numpy()).all())
+
+    @parameterized.named_parameters(
+        *named(
+            arguments={
+                "plain": {"rho": 0.0},
+                "centered_momentum": ARGUMENTS["centered_momentum"],
+            },
+            wrap={
+                "eager": lambda step: step,
+                "graph": tf.function,
+                "xla": functools.partial(tf.function, jit_compile=True),
+            },
+        )
+    )
+    def test_an_element_without_a_denominator_takes_no_step(
+        self, face, arguments, wrap
+    ):
+        # This is zero in both dtypes, and so is the square of the second gradient.
+        optimizer = make(face, **arguments, epsilon=1e-50)
+        tables = [table(dtype=dtype) for dtype in ("float32", "float16") * 2]
+        values = [[0.0, 1e-30, 0.5, -2.0] * 2] * 12
+
+        @wrap
+        def step():
+            dense = [tf.cast(values, variable.dtype) for variable in tables]
+            sparse = [slices(gradient[:9], range(9)) for gradient in dense[2:]]
+            face.apply(optimizer, dense[:2] + sparse, tables)
+
+        before = [variable.numpy() for variable in tables]
+        for _ in range(3):
+            step()
+        for old, variable in zip(before, tables):
+            new = variable.numpy()
+            for values in (new, *face.slots(optimizer, variable).values()):
+                self.assertTrue(np.isfinite(values).all())
+            self.assertTrue((new != old)[:9, [2, 3, 6, 7]].all())
+            if not (face.rule.initial_mean_square and "centered" in arguments):
+                np.testing.assert_array_equal(
+                    new[:, [0, 1, 4, 5]], old[:, [0, 1, 4, 5]]
+                )
 
 
 class SparseTest(parameterized.TestCase):

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from keras_rmsprop import core
+
 _RANGES = {
     "learning_rate": (-math.inf, math.inf),
     "decay": (0.0, 1.0),
@@ -82,6 +84,7 @@ def checked_pairs(grads_and_vars):
 
     Raises:
         TypeError: If they are no pairs, or a variable is none.
+        NotImplementedError: If a variable is a tensor, as TensorFlow's class says it.
         ValueError: If a gradient does not fit its variable, or graphs are mixed.
         RuntimeError: If a variable with a constraint has a sparse gradient.
     """
@@ -94,7 +97,8 @@ def checked_pairs(grads_and_vars):
             )
         gradient, variable = pair
         if not isinstance(variable, tf.Variable):
-            raise TypeError(
+            tensor = isinstance(variable, tf.Tensor)
+            raise (NotImplementedError if tensor else TypeError)(
                 "`grads_and_vars` must pair gradients with `tf.Variable`s. "
                 f"Received: {variable!r} of type {type(variable)}"
             )
@@ -104,6 +108,53 @@ def checked_pairs(grads_and_vars):
         pairs.append((gradient, variable))
     _check_one_graph([pair for pair in pairs if pair[0] is not None])
     return pairs
+
+
+def step_assertions(pairs):
+    """Returns graph ops that have to succeed before a step changes anything.
+
+    They fail if a gradient turns out to have another shape than its variable, or
+    slices an index out of range. Empty where there is nothing to add: eager gradients
+    have been looked at, XLA compiles no assertions, and of a lone variable the
+    training op looks at each index before it writes.
+
+    Args:
+        pairs: What `checked_pairs` returned.
+    """
+    pairs = [pair for pair in pairs if pair[0] is not None]
+    if tf.executing_eagerly() or core.is_compiled():
+        return []
+    return [
+        _assertion(gradient, variable)
+        for gradient, variable in pairs
+        if not (
+            len(pairs) == 1
+            if isinstance(gradient, tf.IndexedSlices)
+            else gradient.shape.is_fully_defined() and variable.shape.is_fully_defined()
+        )
+    ]
+
+
+def _assertion(gradient, variable):
+    shape = tf.shape(variable, out_type=tf.int64)
+    if isinstance(gradient, tf.IndexedSlices):
+        received = tf.cast(gradient.indices, tf.int64)
+        fits = tf.reduce_all((received >= 0) & (received < shape[0]))
+        fits &= tf.equal(tf.shape(gradient.values)[0], tf.size(received))
+        expected = "indices of its rows, with values for each"
+    else:
+        received = tf.shape(gradient, out_type=tf.int64)
+        fits = tf.reduce_all(tf.equal(received, shape))
+        expected = "its shape"
+    return tf.raw_ops.Assert(
+        condition=fits,
+        data=[
+            f"The gradient of variable {variable.name!r} must have {expected}. "
+            "Variable's shape, and received:",
+            shape,
+            received,
+        ],
+    )
 
 
 def _converted(gradient, variable):
@@ -126,7 +177,7 @@ def _check_fit(gradient, variable):
                 f"Received: {what} {received}"
             )
 
-    dtype, shape = variable.dtype.base_dtype, variable.shape
+    dtype, shape = variable.dtype.base_dtype, _shape(variable)
     sparse = isinstance(gradient, tf.IndexedSlices)
     values_dtype, values_shape, _ = _facts(gradient.values if sparse else gradient)
     check(
@@ -194,6 +245,13 @@ def _check_one_graph(pairs):
                     "must belong to the current default graph. "
                     f"Received: {part!r} of another graph"
                 )
+
+
+def _shape(variable):
+    """Returns the shape of a variable: eagerly, the one that it has at present."""
+    if variable.shape.is_fully_defined() or not tf.executing_eagerly():
+        return variable.shape
+    return tf.TensorShape(tf.shape(variable).numpy())
 
 
 def _facts(value):

@@ -202,7 +202,7 @@ def apply_sparse_as_dense(
     if rounding is composed.KERAS2 and centered and not tf.executing_eagerly():
         rounding = composed.KERAS2_CENTERED_SLICES_IN_GRAPH
     rows = slots.map(lambda slot: tf.gather(slot, indices))
-    gradient = composed.counted(rounding, rows, gradient, hyper)
+    gradient, _ = composed.counted(rounding, rows, gradient, hyper)
     share = composed.one_minus_rho(hyper)
 
     def decay_and_add(slot, discount, values):
@@ -314,7 +314,9 @@ def _whole_step(rule, variables, slots, hyper, workspace):
 def _updates(rule, variables, slots, hyper, workspace):
     """Returns the `_Update` of each variable."""
     # What is made in a graph is of no use in another, or outside.
-    kept = workspace.updates if tf.executing_eagerly() else {}
+    kept = {}
+    if tf.executing_eagerly() and np.float32(hyper.epsilon):
+        kept = workspace.updates
     updates = [kept.get(id(variable)) for variable in variables]
     if None in updates:
         compiles = not is_compiled() and compiled.pays(rule, variables)
@@ -416,6 +418,7 @@ def _eager_kernel(rule, variable, slots, hyper, workspace):
         or dtype not in (tf.float32, tf.float64)
         or rule.reciprocal_root
         or not rule.has_epsilon_inside_sqrt(slots.momentum is not None)
+        or dtype.as_numpy_dtype(hyper.epsilon) == 0
     ):
         return None
     if rule.uses_kernels:
@@ -436,10 +439,18 @@ def _composed_step(rule, kernel_rounding, state, gradient, hyper):
 
 def _apply_kernel(op, variable, slots, gradient, hyper, use_locking, indices=None):
     sparse = indices is not None
-    if slots.mg is not None or gradient.dtype == tf.float16:
+    has_epsilon = composed.has_epsilon(hyper)
+    if slots.mg is not None or gradient.dtype == tf.float16 or not has_epsilon:
         state = slots.map(lambda s: tf.gather(s, indices)) if sparse else slots
         rounding = composed.SPARSE_KERNEL if sparse else composed.DENSE_KERNEL
-        gradient = composed.counted(rounding, state, gradient, hyper)
+        gradient, rests = composed.counted(rounding, state, gradient, hyper)
+        if not has_epsilon:
+            # Else what counts as zero would still be divided by zero. Steps in which
+            # nothing is, have the shipped bits.
+            least = 6e-8 if gradient.dtype == tf.float16 else 1e-37
+            least = tf.cast(least, hyper.epsilon.dtype)
+            least *= tf.cast(tf.reduce_any(rests), least.dtype)
+            hyper = hyper._replace(epsilon=hyper.epsilon + least)
     return kernels.apply(op, variable, slots, gradient, hyper, use_locking, indices)
 
 

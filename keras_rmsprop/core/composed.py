@@ -56,20 +56,20 @@ def update(rounding, slots, gradient, hyper):
     Returns:
         `Slots` of tensors, and the tensor to subtract from the variable.
     """
-    guarded = slots.mg is not None and gradient.dtype.is_floating
+    centered = slots.mg is not None and gradient.dtype.is_floating
     gradient = _clipped(rounding, gradient, slots.mg is not None)
     ms, mg = _means(rounding, slots, gradient, hyper)
     radicand = _radicand(rounding, ms, mg, hyper)
-    if guarded:
-        if is_compiled():
-            radicand = _computed_once(radicand, hyper)
+    if centered and is_compiled():
+        radicand = _computed_once(radicand, hyper)
+    step = _quotient(rounding, gradient, radicand, hyper)
+    if _may_lack_root(centered, gradient.dtype, hyper):
         # As `counted` would have it, computed once.
         unusable = _has_no_root(rounding, radicand, hyper)
+        step = tf.where(unusable, tf.zeros_like(step), step)
+    if centered:
         ms = tf.where(unusable, _decayed(rounding, slots.rms, hyper), ms)
         mg = tf.where(unusable, _decayed(rounding, slots.mg, hyper), mg)
-    step = _quotient(rounding, gradient, radicand, hyper)
-    if guarded:
-        step = tf.where(unusable, tf.zeros_like(step), step)
     if slots.momentum is None:
         return slots._replace(rms=ms, mg=mg), step
     step = hyper.momentum * slots.momentum + step
@@ -80,7 +80,7 @@ def increment(rounding, ms, mg, gradient, hyper):
     """Returns the step before momentum, given the means after this gradient."""
     radicand = _radicand(rounding, ms, mg, hyper)
     step = _quotient(rounding, gradient, radicand, hyper)
-    if mg is None or not gradient.dtype.is_floating:
+    if not _may_lack_root(mg is not None, gradient.dtype, hyper):
         return step
     # Means that hardly decay (`rho` within rounding of 1) can stay without a
     # variance whatever `counted` does; such an element stands still.
@@ -94,7 +94,8 @@ def counted(rounding, slots, gradient, hyper):
     With nearly constant gradients the variance `ms - mg**2` rounds below zero,
     and every shipped centered version then takes the root of a negative number.
     An element without a positive denominator counts as having no gradient in
-    this step: its means decay, which gives it a variance again. Gradients whose
+    this step: its means decay, which gives it a variance again. So does one whose
+    means are zero, where `epsilon` is, too. Gradients whose
     square overflows are clipped where the variance, or float16, would turn them
     into NaN. Every other element is left as it is, so results are those of the
     shipped optimizers wherever theirs stay finite.
@@ -106,16 +107,16 @@ def counted(rounding, slots, gradient, hyper):
         hyper: `Hyperparameters` in that dtype.
 
     Returns:
-        A tensor like `gradient`.
+        A tensor like `gradient`, and where it was set to zero, or None.
     """
     centered = slots.mg is not None
     gradient = _clipped(rounding, gradient, centered)
-    if not (centered and gradient.dtype.is_floating):
-        return gradient
+    if not _may_lack_root(centered, gradient.dtype, hyper):
+        return gradient, None
     ms, mg = _means(rounding, slots, gradient, hyper)
     radicand = _radicand(rounding, ms, mg, hyper)
     unusable = _has_no_root(rounding, radicand, hyper)
-    return tf.where(unusable, tf.zeros_like(gradient), gradient)
+    return tf.where(unusable, tf.zeros_like(gradient), gradient), unusable
 
 
 def _clipped(rounding, gradient, centered):
@@ -138,6 +139,12 @@ def _computed_once(radicand, hyper):
     rate = hyper.learning_rate
     one = tf.where(tf.math.is_nan(rate), 2 * tf.ones_like(rate), tf.ones_like(rate))
     return radicand / one
+
+
+def has_epsilon(hyper):
+    """Whether `epsilon` is known to be above zero, also where its dtype rounds it."""
+    value = tf.get_static_value(hyper.epsilon)
+    return value is not None and value != 0
 
 
 def one_minus_rho(hyper):
@@ -194,8 +201,15 @@ def _divisor(rounding, radicand, hyper):
     return root if rounding.epsilon_inside else root + hyper.epsilon
 
 
+def _may_lack_root(centered, dtype, hyper):
+    """Whether an element can be without a denominator."""
+    return (centered and dtype.is_floating) or not has_epsilon(hyper)
+
+
 def _has_no_root(rounding, radicand, hyper):
     """Returns where nothing can be divided by; not where a gradient was NaN."""
+    if radicand.dtype.is_complex:
+        return tf.equal(_divisor(rounding, radicand, hyper), 0)
     if rounding.epsilon_inside:
         return radicand <= 0
     return (radicand < 0) | (_divisor(rounding, radicand, hyper) <= 0)

@@ -171,6 +171,30 @@ class PathsTest(parameterized.TestCase):
         copying = fastest(tf.function(lambda: table.read_value() + 1.0))
         self.assertLess(fastest(step), copying / 4)
 
+    @parameterized.product(
+        rule=tuple(RULES), momentum=(0.0, 0.9), centered=(False, True), dtype=DTYPES
+    )
+    def test_rows_that_decay_without_a_denominator_take_no_step(
+        self, rule, momentum, centered, dtype
+    ):
+        rule = UpdateRule.get(rule)
+        variable, slots = state(rule, momentum, centered, dtype=dtype)
+        hyper = core.Hyperparameters(0.01, 0.0, momentum, 0.0).cast(variable.dtype)
+        before = variable.numpy()
+        gradient = tf.constant([[0.0], [2.0]]) * tf.ones(8)
+        core.apply_sparse_as_dense(
+            rule,
+            variable,
+            slots,
+            tf.cast(gradient, variable.dtype),
+            tf.constant([3, 5]),
+            hyper,
+        )
+        after = variable.numpy()
+        np.testing.assert_array_equal(np.delete(before, 5, 0), np.delete(after, 5, 0))
+        if not centered:
+            self.assertTrue((before[5] != after[5]).all())
+
     def test_without_momentum_the_keras_rule_keeps_no_momentum_slot(self):
         _, slots = state(UpdateRule.get("keras"), 0.0, False)
         self.assertIsNone(slots.momentum)

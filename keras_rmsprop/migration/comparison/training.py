@@ -267,7 +267,8 @@ class TF1Trainer:
                 for i, value in enumerate(start)
             ]
             self._optimizer = make(self._fix_rate)
-        self._train = self._resumed = None
+        self._resumed = None
+        self._programs = {}
         self._changed = {}
 
     def _fix_rate(self, rate):
@@ -296,14 +297,12 @@ class TF1Trainer:
 
     def apply(self, gradients):
         gradients = list(map(as_numpy, gradients))
-        with self._graph.as_default():
-            if self._train is None:
-                self._build(gradients)
+        placeholders, train = self._program(gradients)
         for position, value in self._changed.items():
             self._variables[position].load(value, self._session)
         self._changed.clear()
         feed = {}
-        for placeholder, gradient in zip(self._placeholders, gradients):
+        for placeholder, gradient in zip(placeholders, gradients):
             if isinstance(gradient, Slices):
                 feed[placeholder.values] = gradient.values
                 feed[placeholder.indices] = gradient.indices
@@ -311,24 +310,49 @@ class TF1Trainer:
                 feed[placeholder] = gradient
         # By itself first: the step counts on, and a rate may depend on the count.
         rate = self._session.run(self._rate)
-        self._session.run(self._train, feed)
+        self._session.run(train, feed)
         return float(rate), self._session.run(self._variables)
 
-    def _build(self, gradients):
-        self._placeholders = [
-            _placeholder(gradient, variable)
-            for gradient, variable in zip(gradients, self._variables)
-        ]
-        pairs = zip(self._placeholders, self._variables)
-        self._train = self._optimizer.apply_gradients(
-            [(gradient, v) for gradient, v in pairs if gradient is not None],
-            global_step=self._step,
-        )
+    def _program(self, gradients):
+        """Returns placeholders and training op for gradients of these kinds.
+
+        A recorded run may give a variable slices in one step, and nothing in another.
+        """
+        kinds = tuple(map(_kind, gradients))
+        if kinds not in self._programs:
+            with self._graph.as_default():
+                if not self._programs:
+                    self._initialize()
+                self._programs[kinds] = self._build(gradients)
+        return self._programs[kinds]
+
+    def _initialize(self):
+        # Also slots of variables that have no gradient in the first step.
+        live.adapter(self._optimizer, self._session).build(self._variables)
         self._session.run(tf1.global_variables_initializer())
         if self._resumed:
             slots, iterations = self._resumed
             fill(self._optimizer, self._variables, slots, iterations, self._session)
             self._step.load(iterations, self._session)
+
+    def _build(self, gradients):
+        placeholders = [
+            _placeholder(gradient, variable)
+            for gradient, variable in zip(gradients, self._variables)
+        ]
+        pairs = zip(placeholders, self._variables)
+        train = self._optimizer.apply_gradients(
+            [(gradient, v) for gradient, v in pairs if gradient is not None],
+            global_step=self._step,
+        )
+        return placeholders, train
+
+
+def _kind(gradient):
+    """Returns what two gradients have in common that one placeholder can stand for."""
+    if isinstance(gradient, Slices):
+        return gradient.indices.dtype
+    return gradient is None
 
 
 def _placeholder(gradient, variable):

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+import compat_v1
 import keras_rmsprop
 from keras_rmsprop import migration
 from keras_rmsprop.migration.recording import record_rmsprop
@@ -253,11 +254,17 @@ def test_last_steps_without_values_are_never_called_equivalent(tmp_path):
 
 def test_gradients_that_come_and_go_are_replayed_on_every_class(tmp_path):
     path, (a, b) = str(tmp_path / "run"), variables()
-    recorder = record_rmsprop.Recorder(path, steps=3)
+    recorder = record_rmsprop.Recorder(path, steps=4)
     optimizer = recorder.wrap(tf_keras.optimizers.RMSprop(0.1))
-    for step in range(3):
-        second = None if step == 0 else tf.ones_like(b)
+    row = tf.IndexedSlices(tf.ones((1, *b.shape[1:])), [0], b.shape)
+    for second in (None, tf.ones_like(b), row, None):
         optimizer.apply_gradients([(tf.ones_like(a), a), (second, b)])
     recorder.close()
-    for cls in (keras_rmsprop.legacy.RMSprop, tf_keras.optimizers.legacy.RMSprop):
-        assert len(migration.compare(path, cls(0.1)).steps) == 3
+    candidates = (
+        keras_rmsprop.legacy.RMSprop(0.1),
+        tf_keras.optimizers.legacy.RMSprop(0.1),
+        lambda: compat_v1.train.RMSPropOptimizer(0.1),
+        lambda: tf.compat.v1.train.RMSPropOptimizer(0.1),
+    )
+    for candidate in candidates:
+        assert len(migration.compare(path, candidate).steps) == 4
