@@ -20,6 +20,8 @@ def free_addresses(count):
 class Servers:
     """Processes, each a `tf.distribute.Server`, that end with a `with` block.
 
+    The job `chief` is not started: it is that of the coordinator.
+
     Attributes:
         addresses: Dictionary of the lists of addresses by job.
     """
@@ -38,7 +40,7 @@ class Servers:
 
     def __enter__(self):
         for job, addresses in self.addresses.items():
-            for index in range(len(addresses)):
+            for index in range(len(addresses) if job != "chief" else 0):
                 self.start(job, index)
         return self
 

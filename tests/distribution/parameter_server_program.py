@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -153,7 +154,9 @@ def slot_of(optimizer, variable, slot):
 def partitioned(cluster, shards):
     """Returns a strategy that makes so many shards of each variable."""
     return tf.distribute.ParameterServerStrategy(
-        tf.distribute.cluster_resolver.SimpleClusterResolver(cluster, rpc_layer="grpc"),
+        tf.distribute.cluster_resolver.SimpleClusterResolver(
+            cluster, task_type="chief", task_id=0, rpc_layer="grpc"
+        ),
         tf.distribute.experimental.partitioners.FixedShardsPartitioner(shards),
     )
 
@@ -190,6 +193,70 @@ def tables_passed(cluster, folder):
         make = OPTIMIZERS[name]
         run = Run(make, strategy, tables=True).build().train()
         yield name, {"cluster": run.values(), "alone": Run(make).train().values()}
+
+
+class DoesNothing(keras.optimizers.Optimizer):
+    def apply(self, grads, trainable_variables=None):
+        pass
+
+
+def keras_model(make, strategy=None):
+    """Returns the variables of a Keras model after some steps of a custom loop."""
+    strategy = strategy or tf.distribute.get_strategy()
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        layers = [keras.layers.Embedding(ROWS, 4), keras.layers.Flatten()]
+        model = keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(3)])
+        optimizer = make(0.05)
+
+    def replica_step(rows, target):
+        variables = model.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(rows, training=True) - target) ** 2)
+        sources = [getattr(v.value, "variables", v.value) for v in variables]
+        optimizer.apply_gradients(zip(tape.gradient(loss, sources), variables))
+
+    @tf.function
+    def step(rows, target):
+        strategy.run(replica_step, (rows, target))
+
+    scheduled = isinstance(strategy, tf.distribute.ParameterServerStrategy)
+    for index in range(STEPS):
+        if scheduled:
+            coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+            coordinator.schedule(step, batch_of(index))
+            coordinator.join()
+        else:
+            step(*batch_of(index))
+    return {v.name: v.numpy() for v in model.trainable_variables}
+
+
+@way
+def keras_models(cluster, folder):
+    for shards in (1, 2):
+        strategy = partitioned(cluster, shards)
+        for name in ("modern", "legacy"):
+            make = OPTIMIZERS[name]
+            yield (
+                f"{name}_of_{shards}",
+                {
+                    "cluster": keras_model(make, strategy),
+                    "alone": keras_model(make),
+                },
+            )
+
+
+@way
+def keras_fit(cluster, folder):
+    with partitioned(cluster, 1).scope():
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile(DoesNothing(0.1), "mse")
+    try:
+        model.fit(np.ones((4, 4)), np.ones((4, 1)), verbose=0)
+        error = ""
+    except Exception as raised:
+        error = str(raised)
+    yield "does_nothing", {"fit": {"error": np.array(error)}}
 
 
 @way

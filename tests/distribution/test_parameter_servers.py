@@ -19,7 +19,7 @@ TIMEOUT = 240
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cluster")
     log = folder / "log"
-    with Servers(ps=2, worker=2) as servers, log.open("w") as errors:
+    with Servers(chief=1, ps=2, worker=2) as servers, log.open("w") as errors:
         program = subprocess.Popen(
             [sys.executable, PROGRAM, json.dumps(servers.addresses), folder],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -113,6 +113,18 @@ def test_tables_passed_train_as_one_machine(results):
     found = of(results, "tables_passed")
     assert len(found) == 2
     check_equals_one_machine(found)
+
+
+def test_keras_models_train_in_a_custom_loop(results):
+    found = of(results, "keras_models")
+    assert len(found) == 4
+    check_equals_one_machine(found)
+
+
+def test_keras_fit_fails_with_an_optimizer_that_does_nothing(results):
+    """Once this fails, `docs/distributing.md` has to be changed."""
+    (groups,) = of(results, "keras_fit").values()
+    assert "create_per_worker_dataset" in str(groups["fit"]["error"])
 
 
 def test_a_checkpoint_goes_into_other_numbers_of_shards(results):
