@@ -141,15 +141,14 @@ class Slots:
         """
         with self._building():
             variables = self._natives(var_list)
+            self.iterations  # noqa: B018 (made on first use)
+            self._create_hypers()
             self._slots_attempted.clear()
             before = {
                 "_weights": list(self._weights),
                 "_slots_unassigned": self._slots_unassigned,
             }
             try:
-                self.iterations  # noqa: B018 (made on first use)
-                before["_weights"] = list(self._weights)
-                self._create_hypers()
                 self._assign_slots(variables)
                 self._create_slots(variables)
                 self._create_slots_for_sharded_variables(variables)
