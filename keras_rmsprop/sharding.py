@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_rmsprop.validation import checked_gradient
 
-# What `tf.Variable` makes under a `variable_partitioner`; public in nothing but that.
+# What `tf.Variable` makes under a `variable_partitioner`; the class has no other name.
 ShardedVariable = tf.__internal__.distribute.ShardedVariable
 
 
@@ -156,8 +156,9 @@ def with_tables(children, variables):
             continue
         for each in parts if name != "_variables" else ():
             held = [child[index] for index in each]
-            whole = joined([native_of(part) for part in held], native_of(held[0]).name)
-            wholes.update((id(part), whole) for part in held)
+            if all(isinstance(native_of(part), tf.Variable) for part in held):
+                whole = joined(list(map(native_of, held)), native_of(held[0]).name)
+                wholes.update((id(part), whole) for part in held)
     if not wholes:
         return children
     return {name: _joined_list(child, wholes) for name, child in children.items()}
@@ -190,8 +191,9 @@ def restored_as_tables(optimizer, variables):
     holders = {None: optimizer, "_variables": optimizer._variables}
     waiting = {}
     for name, holder in holders.items():
-        waiting[name] = dict(holder._deferred_dependencies)
-        holder._deferred_dependencies.clear()
+        if isinstance(holder, tf.__internal__.tracking.Trackable):
+            waiting[name] = dict(holder._deferred_dependencies)
+            holder._deferred_dependencies.clear()
     yield
     children = optimizer._trackable_children()
     for name, positions in waiting.items():

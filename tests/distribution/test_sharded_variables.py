@@ -199,6 +199,45 @@ class CheckpointTest(parameterized.TestCase):
         train(optimizer, variable, last=3)
         self.check_goes_on(make, self.saved(optimizer, variable), after, built)
 
+    @parameterized.parameters(1, 2)
+    def test_slots_that_a_subclass_adds_are_joined(self, shards):
+        class WithAnother(keras_rmsprop.RMSprop):
+            def build(self, variables):
+                super().build(variables)
+                self._another = self.add_optimizer_variables(
+                    variables, "another", "ones"
+                )
+
+        optimizer, variable = WithAnother(0.05), table(3)
+        train(optimizer, variable, last=1)
+        for slot in optimizer._another:
+            slot.assign(2 * slot)
+        path = self.saved(optimizer, variable)
+        other, restored = WithAnother(0.05), table(shards)
+        checkpoint = tf.train.Checkpoint(optimizer=other, table=restored)
+        status = checkpoint.read(path)
+        other.build([restored])
+        status.assert_consumed()
+        self.assertEqual(len(other._another), shards)
+        for slot in other._another:
+            np.testing.assert_array_equal(slot.numpy(), 2 * np.ones(slot.shape))
+
+    @parameterized.named_parameters(combinations(make=OPTIMIZERS))
+    def test_shards_taken_on_one_after_another_are_a_table(self, make):
+        optimizer, variable = make(0.05), table(3)
+        shard = variable.variables[1]
+        optimizer.apply_gradients([(tf.ones(shard.shape), shard)])
+        optimizer.apply_gradients([(tf.ones(variable.shape), variable)])
+        path = self.saved(optimizer, variable)
+        other, restored = make(0.05), table(2)
+        for each in (optimizer, other):
+            each.build([variable if each is optimizer else restored])
+        checkpoint = tf.train.Checkpoint(optimizer=other, table=restored)
+        checkpoint.read(path)
+        for each, trained in ((optimizer, variable), (other, restored)):
+            each.apply_gradients([(tf.ones(variable.shape), trained)])
+        np.testing.assert_array_equal(restored.numpy(), variable.numpy())
+
     @parameterized.parameters(1, 2, 3)
     def test_tables_of_tf_keras_are_restored(self, shards):
         arguments = dict(momentum=0.9, centered=True)
