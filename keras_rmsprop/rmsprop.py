@@ -180,6 +180,7 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
         self._common = frozenset()
         self._building = threading.RLock()
         self._is_twin = False
+        self._is_later = False
         self._traced = False
 
     def __init_subclass__(cls, **kwargs):
@@ -209,14 +210,15 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
             self._workspace = core.Workspace()
 
     def _warn_of_functions(self, name, value):
-        rate = self._learning_rate
         if name in _CONSTANTS:
             former = getattr(self, name)
-        elif name == "learning_rate" and (callable(value) or callable(rate)):
-            former = rate
+            changes = former != value
+        elif name == "learning_rate":
+            former = self._learning_rate  # A variable takes a number on.
+            changes = former is not value and (callable(value) or callable(former))
         else:
             return
-        if former != value:
+        if changes:
             warnings.warn(
                 f"A function compiled before this (by `fit`, or a `tf.function`) keeps "
                 f"the former `{name}`, {former!r}. Compile again, with `model.compile` "
@@ -253,8 +255,6 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
         for variable in variables:
             self._check_trainable(variable)
         super().build(variables)
-        if self.use_ema and self.update_rule.average_start == "variable":
-            self._start_averages()
         # Attribute names, variable names and their order are those of Keras, so
         # that its checkpoints and weight files fit.
         self._velocities = self.add_optimizer_variables(
@@ -271,6 +271,19 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
             variables if has_average else [], "average_gradient"
         )
         self._look_up()
+
+    def add_variable_from_reference(
+        self, reference_variable, name=None, initializer="zeros"
+    ):
+        starts_late = self._is_later or self.update_rule.average_start == "variable"
+        if name == "average" and starts_late:
+
+            def initializer(shape, dtype):
+                return keras.ops.cast(reference_variable, dtype)
+
+        return super().add_variable_from_reference(
+            reference_variable, name=name, initializer=initializer
+        )
 
     def _check_trainable(self, variable):
         dtype = tf.as_dtype(variable.dtype)

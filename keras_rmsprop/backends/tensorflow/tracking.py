@@ -52,7 +52,7 @@ def twin(optimizer):
             value = copy.copy(value)
         vars(own)[name] = value
     tracked = optimizer._lookup_dependency("_variables")
-    set_list(own, "_variables", list(tracked))
+    set_slots(own, "_variables", list(tracked))
     whole = tracked is optimizer._variables
     set_variables(own, own._variables if whole else list(optimizer._variables))
     own._trainable_variables_indices = {}
@@ -70,13 +70,18 @@ def set_variables(optimizer, variables):
 
 
 def set_list(optimizer, name, values):
-    """Sets a list attribute; what waited for entries of the former is restored."""
-    former = optimizer._lookup_dependency(name)
-    tracker = vars(optimizer).pop("_tracker")  # These are no new variables of its.
+    """Sets a list attribute without taking what it holds for new variables."""
+    tracker = vars(optimizer).pop("_tracker")
     try:
         setattr(optimizer, name, values)
     finally:
         vars(optimizer)["_tracker"] = tracker
+
+
+def set_slots(optimizer, name, values):
+    """Sets a list of slots; what waited for entries of the former is restored."""
+    former = optimizer._lookup_dependency(name)
+    set_list(optimizer, name, values)
     held = optimizer._lookup_dependency(name)
     waiting = getattr(former, "_self_unconditional_deferred_dependencies", {})
     if held is former or not waiting:
