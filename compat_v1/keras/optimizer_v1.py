@@ -176,9 +176,9 @@ class RMSprop(legacy.RMSprop):
         if len(weights) == len(self.weights) + 1 == len(self.variables):
             raise ValueError(
                 f"`weights` was given {len(weights)} arrays, one for each of "
-                f"`variables`, but the optimizer was expecting {len(self.weights)}, one "
-                "for each of `weights`: without the step count, which `variables` "
-                "begins with."
+                "`variables`, but the optimizer was expecting "
+                f"{len(self.weights)}, one for each of `weights`: without the step "
+                "count, which `variables` begins with."
             )
         # Past OptimizerV2's RMSprop, which would take a missing array for a
         # missing step count.

@@ -112,6 +112,7 @@ class RMSPropOptimizer(_Optimizer):
         # Of the step that a thread is at.
         self._values = {}
         self._hyper = {}
+        self._assertions = {}
 
     def minimize(
         self,
@@ -246,12 +247,15 @@ class RMSPropOptimizer(_Optimizer):
         if not tf.distribute.in_cross_replica_context():
             grads_and_vars = validation.checked_pairs(grads_and_vars)
             with tf.name_scope(f"{self._name}_gradients_fit"):
-                assertions = validation.step_assertions(grads_and_vars)
+                grads_and_vars, assertions = validation.asserted(grads_and_vars)
         # Elsewhere callables may make tensors of the graph or the context that
         # `_prepare` runs in; here they can be read before slots are created.
         ahead = tf.executing_eagerly() and not tf.distribute.has_strategy()
         self._values[threading.get_ident()] = self._read() if ahead else None
-        with tf.control_dependencies(assertions):
+        self._assertions[threading.get_ident()] = assertions
+        # Replicas' are of other threads than the one that updates.
+        replica = tf.distribute.has_strategy()
+        with tf.control_dependencies(assertions if replica else []):
             return super().apply_gradients(
                 grads_and_vars,
                 global_step=global_step,
@@ -303,19 +307,24 @@ class RMSPropOptimizer(_Optimizer):
     def _prepare(self):
         thread = threading.get_ident()
         values = self._values.get(thread) or self._read()
+        if tf.distribute.has_strategy() and not tf.executing_eagerly():
+            # This thread applies what others asserted; it comes after all of them.
+            self._assertions[thread] = [tf.no_op("gradients_fit")]
         self._hyper[thread] = core.Hyperparameters(
             *(tf.convert_to_tensor(values[name], name=name) for name in values)
         )
 
     def _apply_dense(self, gradient, variable):
-        return core.apply_dense(
-            TF1,
-            variable,
-            self._slots_of(variable),
-            gradient,
-            self._hyper_of(variable),
-            self._use_locking,
-        )
+        hyper = self._hyper_of(variable)
+        with self._asserted():
+            return core.apply_dense(
+                TF1,
+                variable,
+                self._slots_of(variable),
+                gradient,
+                hyper,
+                self._use_locking,
+            )
 
     def _resource_apply_dense(self, gradient, variable):
         return self._apply_dense(gradient, variable)
@@ -324,15 +333,23 @@ class RMSPropOptimizer(_Optimizer):
         return self._resource_apply_sparse(gradient.values, variable, gradient.indices)
 
     def _resource_apply_sparse(self, values, variable, indices):
-        return core.apply_sparse(
-            TF1,
-            variable,
-            self._slots_of(variable),
-            values,
-            indices,
-            self._hyper_of(variable),
-            self._use_locking,
-        )
+        hyper = self._hyper_of(variable)
+        with self._asserted():
+            return core.apply_sparse(
+                TF1,
+                variable,
+                self._slots_of(variable),
+                values,
+                indices,
+                hyper,
+                self._use_locking,
+            )
+
+    def _asserted(self):
+        # Around the updates alone. An op of which an input is made within such a scope
+        # gets no dependency itself, and if that input is a constant, TensorFlow's graph
+        # optimizer drops the one it has.
+        return tf.control_dependencies(self._assertions.get(threading.get_ident(), []))
 
     def _resource_apply_sparse_duplicate_indices(self, values, variable, indices):
         # The base class finds distinct indices by an op that XLA cannot compile.

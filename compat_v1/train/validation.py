@@ -110,49 +110,46 @@ def checked_pairs(grads_and_vars):
     return pairs
 
 
-def step_assertions(pairs):
-    """Returns graph ops that have to succeed before a step changes anything.
+def asserted(pairs):
+    """Returns pairs, and the graph ops that have to succeed before a step.
 
     They fail if a gradient turns out to have another shape than its variable, or
-    slices an index out of range. Empty where there is nothing to add: eager gradients
-    have been looked at, XLA compiles no assertions, and of a lone variable the
-    training op looks at each index before it writes.
+    slices an index out of range. There are none where there is nothing to add: eager
+    gradients have been looked at, XLA compiles no assertions, and of a lone variable
+    the training op looks at each index before it writes.
 
     Args:
         pairs: What `checked_pairs` returned.
     """
-    pairs = [pair for pair in pairs if pair[0] is not None]
     if tf.executing_eagerly() or core.is_compiled():
-        return []
-    return [
-        _assertion(gradient, variable)
-        for gradient, variable in pairs
-        if not (
-            len(pairs) == 1
-            if isinstance(gradient, tf.IndexedSlices)
-            else gradient.shape.is_fully_defined() and variable.shape.is_fully_defined()
-        )
-    ]
+        return pairs, []
+    several = sum(gradient is not None for gradient, _ in pairs) > 1
+    checked, assertions = [], []
+    for gradient, variable in pairs:
+        if isinstance(gradient, tf.IndexedSlices):
+            if several:
+                assertions.append(_slices_assertion(gradient, variable))
+        elif gradient is not None and not gradient.shape.is_fully_defined():
+            # Of an assertion about `tf.shape`, TensorFlow's graph optimizer finds that it
+            # holds: that a training op takes this gradient is its proof.
+            gradient = tf.ensure_shape(gradient, variable.shape)
+            assertions.append(gradient.op)
+        checked.append((gradient, variable))
+    return checked, assertions
 
 
-def _assertion(gradient, variable):
-    shape = tf.shape(variable, out_type=tf.int64)
-    if isinstance(gradient, tf.IndexedSlices):
-        received = tf.cast(gradient.indices, tf.int64)
-        fits = tf.reduce_all((received >= 0) & (received < shape[0]))
-        fits &= tf.equal(tf.shape(gradient.values)[0], tf.size(received))
-        expected = "indices of its rows, with values for each"
-    else:
-        received = tf.shape(gradient, out_type=tf.int64)
-        fits = tf.reduce_all(tf.equal(received, shape))
-        expected = "its shape"
+def _slices_assertion(gradient, variable):
+    rows = tf.shape(variable, out_type=tf.int64)[0]
+    indices = tf.cast(gradient.indices, tf.int64)
+    fits = tf.reduce_all((indices >= 0) & (indices < rows))
+    fits &= tf.equal(tf.shape(gradient.values)[0], tf.size(indices))
     return tf.raw_ops.Assert(
         condition=fits,
         data=[
-            f"The gradient of variable {variable.name!r} must have {expected}. "
-            "Variable's shape, and received:",
-            shape,
-            received,
+            f"The gradient of variable {variable.name!r} must have indices of its rows, "
+            "and a row of values for each. Number of rows, and indices received:",
+            rows,
+            indices,
         ],
     )
 

@@ -130,9 +130,11 @@ class Slots:
 
     def _create_slots(self, var_list):
         """Creates the slots of variables. For subclasses."""
+        return  # AutoGraph cannot convert a method of nothing but a docstring.
 
     def _create_slots_for_sharded_variables(self, var_list):
-        """Called after `_create_slots`. For subclasses; there is nothing to do."""
+        """Called after `_create_slots`. For subclasses."""
+        return  # AutoGraph cannot convert a method of nothing but a docstring.
 
     def _create_all_weights(self, var_list):
         """Creates the step counter, hyperparameters and slots that are missing.

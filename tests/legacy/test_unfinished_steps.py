@@ -1,4 +1,4 @@
-"""A step that fails or is interrupted, and first steps of several threads, cost nothing.
+"""Steps that fail, are interrupted, or are the first of several threads cost nothing.
 
 Of the faces that make their variables in the first step.
 """
@@ -149,10 +149,9 @@ class UnfinishedStepsTest(parameterized.TestCase):
     def test_slots_that_a_checkpoint_gave_survive_a_failing_step(self):
         source, trained = FACES["legacy"](), variables()
         step(source, trained)
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        path = os.path.join(folder.name, "ckpt")
-        path = tf.train.Checkpoint(optimizer=source, v=trained).save(path)
+        folder = self.enter_context(tempfile.TemporaryDirectory())
+        checkpoint = tf.train.Checkpoint(optimizer=source, v=trained)
+        path = checkpoint.save(os.path.join(folder, "ckpt"))
         target, others = FACES["legacy"](), variables()
         tf.train.Checkpoint(optimizer=target, v=others).restore(path)
         make = target._create_slots
