@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_rmsprop import arguments, core
 from keras_rmsprop.backends.tensorflow import step, update
+from keras_rmsprop.sharding import native_of, with_tables
 from keras_rmsprop.state import Copied, checked_state
 from keras_rmsprop.taking_on import as_a_whole
 
@@ -250,7 +251,8 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
         variables, or copies of them, all at once and in their order.
 
         Args:
-            variables: List of floating or complex variables to train.
+            variables: List of floating or complex variables to train. A
+                `ShardedVariable` stands for its shards.
 
         Raises:
             ValueError: If a variable has another dtype, or belongs to another
@@ -297,7 +299,7 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
                 f"{variable.name!r} of dtype {dtype.name}"
             )
         strategy = self._distribution_strategy
-        if not strategy.extended.variable_created_in_scope(update.native_of(variable)):
+        if not strategy.extended.variable_created_in_scope(native_of(variable)):
             raise ValueError(
                 "`variables` must belong to the `tf.distribute.Strategy` in whose "
                 f"scope the optimizer was made, {type(strategy).__name__}. "
@@ -314,6 +316,11 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
             self._average_gradients,
             self._momentums,
         )
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        # What TensorFlow asks objects for that a checkpoint holds, since 2.9.
+        children = super()._trackable_children(save_type, **kwargs)
+        return with_tables(children, self._trainable_variables)
 
     def get_config(self):
         """Returns the arguments that rebuild this optimizer, without its state."""

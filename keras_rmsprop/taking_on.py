@@ -10,6 +10,7 @@ import functools
 
 import keras
 
+from keras_rmsprop import sharding
 from keras_rmsprop.backends.tensorflow import tracking
 
 
@@ -29,13 +30,14 @@ def as_a_whole(build):
         if optimizer._is_twin:
             build(optimizer, variables)
         else:
-            _take_on(optimizer, list(variables))
+            _take_on(optimizer, sharding.expanded(variables))
 
     return whole
 
 
 def _take_on(optimizer, variables):
-    with optimizer._building, tracking.outside_functions():
+    strategy = optimizer._distribution_strategy
+    with optimizer._building, tracking.outside_functions(strategy):
         if optimizer.built:
             variables = optimizer._unknown(variables)
             if not variables:
@@ -56,7 +58,8 @@ def _built_twin(optimizer, variables):
         twin._is_later = True
     else:
         twin._common = frozenset(map(id, optimizer.variables))
-    twin.build(variables)
+    with sharding.restored_as_tables(twin, variables):
+        twin.build(variables)
     if twin._copied is not None:
         twin._copied.give(twin)
         twin._copied = None

@@ -184,7 +184,7 @@ class AttributesTest(parameterized.TestCase):
         variable, loss = quadratic()
         schedule = keras.optimizers.schedules.ExponentialDecay(0.5, 10, 0.9)
         optimizer = legacy.RMSprop(schedule)
-        self.assertIs(optimizer.learning_rate, schedule)
+        self.assertEqual(optimizer.learning_rate, schedule)
 
         @tf.function
         def step():

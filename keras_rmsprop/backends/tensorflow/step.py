@@ -5,12 +5,9 @@ import warnings
 import keras
 import tensorflow as tf
 
-from keras_rmsprop import core
-from keras_rmsprop.backends.tensorflow.update import (
-    Update,
-    native_of,
-    without_duplicates,
-)
+from keras_rmsprop import core, sharding
+from keras_rmsprop.backends.tensorflow.update import Update, without_duplicates
+from keras_rmsprop.sharding import native_of
 from keras_rmsprop.validation import (
     checked_gradient,
     fits_as_it_is,
@@ -33,7 +30,8 @@ class Step(Update):
         Args:
             grads: List with a gradient for each variable: a tensor of the
                 variable's shape, a `tf.IndexedSlices`, or None to leave the
-                variable alone.
+                variable alone. That of a `ShardedVariable` may also be a list
+                with one for each of its shards.
             trainable_variables: List of the variables, in the same order.
                 Defaults to those that the optimizer was built with.
 
@@ -69,6 +67,9 @@ class Step(Update):
                 f"{len(grads)} gradients for {len(variables)} variables"
             )
         covered = self.built and self._lookup.covers(variables)
+        if not covered:
+            pairs = sharding.pairs_of_shards(zip(grads, variables))
+            grads, variables = map(list, zip(*pairs))
         natives = self._lookup.natives if covered else list(map(native_of, variables))
         grads = [
             gradient
@@ -138,7 +139,7 @@ class Step(Update):
         if self.gradient_accumulation_steps:
             self._accumulate(grads, variables)
         else:
-            self._apply_clipped(self._clip_gradients(grads), variables)
+            self._apply_clipped(self._clip_gradients(grads, variables), variables)
         if self.use_ema:
             self._average(variables)
 
@@ -156,7 +157,7 @@ class Step(Update):
 
         def clipped():
             means = [(gradient + held) / steps for gradient, held in zip(grads, sums)]
-            return self._clip_gradients(means)
+            return self._clip_gradients(means, variables)
 
         def update():
             self._apply_clipped(clipped(), variables)
@@ -240,7 +241,7 @@ class Step(Update):
         """Whether the step that is being taken is one of every `count`."""
         return tf.equal((tf.convert_to_tensor(iterations) + 1) % count, 0)
 
-    def _clip_gradients(self, grads):
+    def _clip_gradients(self, grads, variables=()):
         if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
             return grads
         if self.update_rule.clips_slices == "summed":
@@ -250,6 +251,8 @@ class Step(Update):
         if self.global_clipnorm and self.update_rule.bitwise:
             # As every generation but Keras 3, which rounds the norm differently.
             values, _ = tf.clip_by_global_norm(values, self.global_clipnorm)
+        elif self.clipnorm and any(map(sharding.table_of, variables)):
+            values = sharding.clipped_by_norm(values, variables, self.clipnorm)
         else:
             values = super()._clip_gradients(values)
         return [

@@ -16,22 +16,23 @@ import tensorflow as tf
 
 
 @contextlib.contextmanager
-def outside_functions():
+def outside_functions(strategy):
     """Has variables made now and for good, also while a function is being traced.
 
     A `tf.function` refuses variables in all but its first trace, even those made in
     `tf.init_scope`, by what it puts on its graph. So this is another graph, which
     eager execution makes no other use of.
+
+    Args:
+        strategy: The `tf.distribute.Strategy` that has them made. Nothing is known of
+            it in that graph, nor in what a coordinator runs elsewhere.
     """
-    if tf.executing_eagerly():
-        yield
-        return
-    strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
-    with (
-        tf.Graph().as_default(),
-        tf.__internal__.eager_context.eager_mode(),
-        strategy.scope() if strategy else contextlib.nullcontext(),
-    ):
+    with contextlib.ExitStack() as scopes:
+        if not tf.executing_eagerly():
+            scopes.enter_context(tf.Graph().as_default())
+            scopes.enter_context(tf.__internal__.eager_context.eager_mode())
+        if not tf.distribute.has_strategy():
+            scopes.enter_context(strategy.scope())
         yield
 
 

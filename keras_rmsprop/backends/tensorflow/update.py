@@ -3,10 +3,10 @@
 import itertools
 import operator
 
-import keras
 import tensorflow as tf
 
 from keras_rmsprop import core
+from keras_rmsprop.sharding import native_of
 
 _APPLY_SPARSE = {"lazy": core.apply_sparse, "dense": core.apply_sparse_as_dense}
 
@@ -96,11 +96,6 @@ class Lookup:
         return len(variables) == len(self.variables) and all(
             map(operator.is_, variables, self.variables)
         )
-
-
-def native_of(variable):
-    """Returns the `tf.Variable` behind a variable."""
-    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def without_duplicates(gradient):
