@@ -148,6 +148,10 @@ class Together:
     def __init__(self):
         self._ready = {}
 
+    def __reduce__(self):
+        # A copy is of other variables.
+        return Together, ()
+
     @staticmethod
     def takes_in_one_op(rule, variable, slots):
         """Whether native kernels update a variable together with others."""
