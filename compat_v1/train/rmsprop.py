@@ -322,7 +322,8 @@ class RMSPropOptimizer(_Optimizer):
 
     def _finish(self, update_ops, name_scope):
         thread = threading.get_ident()
-        waiting = self._waiting.pop(thread)
+        # A strategy finishes once for each replica.
+        waiting = self._waiting.pop(thread, None)
         if waiting:
             self._together.apply(TF1, *zip(*waiting), self._hyper[thread])
         return super()._finish(update_ops, name_scope)
