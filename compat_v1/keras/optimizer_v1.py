@@ -67,6 +67,7 @@ class RMSprop(legacy.RMSprop):
         # Of the hyperparameters, when they become variables.
         self._floatx = keras.config.floatx()
         super().__init__(lr, rho=rho, epsilon=epsilon, decay=decay, **kwargs)
+        self.sparse_updates = "dense"
         if epsilon is not None:
             self.epsilon = epsilon
         self.updates = []

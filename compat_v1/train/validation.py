@@ -130,8 +130,8 @@ def asserted(pairs):
             if several:
                 assertions.append(_slices_assertion(gradient, variable))
         elif gradient is not None and not gradient.shape.is_fully_defined():
-            # Of an assertion about `tf.shape`, TensorFlow's graph optimizer finds that it
-            # holds: that a training op takes this gradient is its proof.
+            # Of an assertion about `tf.shape`, TensorFlow's graph optimizer finds that
+            # it holds: that a training op takes this gradient is its proof.
             gradient = tf.ensure_shape(gradient, variable.shape)
             assertions.append(gradient.op)
         checked.append((gradient, variable))
@@ -146,8 +146,8 @@ def _slices_assertion(gradient, variable):
     return tf.raw_ops.Assert(
         condition=fits,
         data=[
-            f"The gradient of variable {variable.name!r} must have indices of its rows, "
-            "and a row of values for each. Number of rows, and indices received:",
+            f"The gradient of variable {variable.name!r} must have indices of its "
+            "rows, and a row of values for each. Number of rows, and indices received:",
             rows,
             indices,
         ],
