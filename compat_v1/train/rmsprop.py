@@ -109,10 +109,13 @@ class RMSPropOptimizer(_Optimizer):
         for argument, value in self._arguments().items():
             if not callable(value):
                 validation.check_hyperparameter(argument, value)
-        # Of the step that a thread is at.
+        self._together = core.Together()
+        # Of the step that a thread is at. Variables, slots and gradients of an eager
+        # step wait for the others.
         self._values = {}
         self._hyper = {}
         self._assertions = {}
+        self._waiting = {}
 
     def minimize(
         self,
@@ -272,7 +275,9 @@ class RMSPropOptimizer(_Optimizer):
         several = strategy.num_replicas_in_sync > 1
         with contextlib.nullcontext() if several else _CREATING_SLOTS:
             for variable in var_list:
-                self._create_slots_of(variable)
+                # The last to be made; to ask for each takes its time.
+                if self.get_slot(variable, "momentum") is None:
+                    self._create_slots_of(variable)
 
     def _create_slots_of(self, variable):
         dtype = variable.dtype.base_dtype
@@ -313,17 +318,30 @@ class RMSPropOptimizer(_Optimizer):
         self._hyper[thread] = core.Hyperparameters(
             *(tf.convert_to_tensor(values[name], name=name) for name in values)
         )
+        self._waiting[thread] = []
+
+    def _finish(self, update_ops, name_scope):
+        thread = threading.get_ident()
+        # A strategy finishes once for each replica.
+        waiting = self._waiting.pop(thread, None)
+        if waiting:
+            self._together.apply(TF1, *zip(*waiting), self._hyper[thread])
+        return super()._finish(update_ops, name_scope)
 
     def _apply_dense(self, gradient, variable):
+        slots = self._slots_of(variable)
+        if (
+            tf.executing_eagerly()
+            and not tf.distribute.has_strategy()
+            and variable.constraint is None
+            and self._together.takes_in_one_op(TF1, variable, slots)
+        ):
+            self._waiting[threading.get_ident()].append((variable, slots, gradient))
+            return None
         hyper = self._hyper_of(variable)
         with self._asserted():
             return core.apply_dense(
-                TF1,
-                variable,
-                self._slots_of(variable),
-                gradient,
-                hyper,
-                self._use_locking,
+                TF1, variable, slots, gradient, hyper, self._use_locking
             )
 
     def _resource_apply_dense(self, gradient, variable):
@@ -343,6 +361,7 @@ class RMSPropOptimizer(_Optimizer):
                 indices,
                 hyper,
                 self._use_locking,
+                distinct=True,
             )
 
     def _asserted(self):

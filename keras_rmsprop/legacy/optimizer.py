@@ -6,6 +6,7 @@ import warnings
 import keras
 import tensorflow as tf
 
+from keras_rmsprop import sharding
 from keras_rmsprop.legacy.copying import Copying
 from keras_rmsprop.legacy.gradients import Gradients
 from keras_rmsprop.legacy.hyperparameters import Hyperparameters, check_hyperparameter
@@ -48,7 +49,6 @@ class Optimizer(
     - Replacing a schedule or a callable by a number (or the reverse) warns if a
       compiled function has used the old one, because that function keeps it.
     - Gradients are checked before anything changes.
-    - `ShardedVariable` and parameter-server training are not supported.
     - Keras 3's own hooks (`update_step`, `add_variable`) are not used.
 
     Args:
@@ -134,16 +134,17 @@ class Optimizer(
         """Creates all variables of the optimizer, as Keras 3 does before training.
 
         Args:
-            variables: List of `tf.Variable` or `keras.Variable`.
+            variables: List of `tf.Variable`, `keras.Variable` or `ShardedVariable`.
 
         Raises:
             ValueError: If one is neither floating nor complex.
         """
+        variables = sharding.expanded(variables)
         natives = self._natives(variables)
         self._assert_valid_dtypes(natives)
         with tf.name_scope(self._name), tf.init_scope():
             self._create_all_weights(natives)
-        self._trainable_variables = list(variables)
+        self._trainable_variables = variables
 
     def get_config(self):
         """Returns the arguments that rebuild this optimizer, without its state."""

@@ -103,6 +103,7 @@ class RMSprop(Optimizer):
         missing = epsilon is None or isinstance(epsilon, numbers.Real) and epsilon == 0
         self.epsilon = keras.config.epsilon() if missing else epsilon
         self.centered = centered
+        self._together = core.Together()
         # None while nobody has chosen: `get_config` must not make it a choice.
         self._sparse_updates = None
         self._has_warned = False
@@ -154,6 +155,32 @@ class RMSprop(Optimizer):
             momentum=tf.identity(self._get_hyper("momentum", var_dtype)),
         )
 
+    def _update_variables(self, grads_and_vars, apply_state):
+        """Updates those together that eager steps can take in one op."""
+        if not (
+            tf.executing_eagerly()
+            and type(self)._resource_apply_dense is RMSprop._resource_apply_dense
+        ):
+            return super()._update_variables(grads_and_vars, apply_state)
+        together, others = {}, []
+        for grad, var in grads_and_vars:
+            slots = self._slots_of(var)
+            if (
+                isinstance(grad, tf.Tensor)
+                and self._var_key(var) not in self._constraints
+                and self._together.takes_in_one_op(_RULE, var, slots)
+            ):
+                together.setdefault((var.device, var.dtype), []).append(
+                    (var, slots, grad)
+                )
+            else:
+                others.append((grad, var))
+        for held in together.values():
+            variables, slots, grads = zip(*held)
+            hyper = self._hyperparameters(variables[0], apply_state)
+            self._together.apply(_RULE, variables, slots, grads, hyper)
+        return super()._update_variables(others, apply_state)
+
     def _resource_apply_dense(self, grad, var, apply_state=None):
         return core.apply_dense(
             _RULE,
@@ -176,6 +203,7 @@ class RMSprop(Optimizer):
             indices,
             self._hyperparameters(var, apply_state),
             self._use_locking,
+            distinct=True,
         )
         return core.share_reads(var, update)
 

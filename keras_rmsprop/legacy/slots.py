@@ -6,6 +6,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_rmsprop import sharding
 from keras_rmsprop.legacy.restoring import SlotsInCheckpoint, assignment
 from keras_rmsprop.legacy.values import (
     assign,
@@ -46,6 +47,7 @@ class Slots:
         # A checkpoint of which slots may still be missing, and which are not.
         self._restored_from = None
         self._slots_restored = set()
+        self._restoring_from = None
         # What `_create_all_weights` has made so far, to be undone if it fails.
         self._slots_attempted = []
         # What a pickle held, until the first step says of which variables it is.
@@ -112,7 +114,14 @@ class Slots:
         return slot
 
     def get_slot(self, var, slot_name):
-        """Returns a slot of a variable; raises a KeyError if there is none."""
+        """Returns a slot of a variable; raises a KeyError if there is none.
+
+        That of a `ShardedVariable` is one of the slots of its shards.
+        """
+        shards = sharding.shards_of(var)
+        if shards[0] is not var:
+            slots = [self.get_slot(shard, slot_name) for shard in shards]
+            return sharding.joined(slots, name=slot_name)
         return self._slots[self._var_key(var)][slot_name]
 
     def get_slot_names(self):
@@ -205,6 +214,17 @@ class Slots:
         slot_variable_shape=None,
     ):
         """Returns the slot to restore, or None to restore it when it is created."""
+        self._start_restoring(slot_variable_position.checkpoint.save_path_string)
+        shards = sharding.shards_of(variable)
+        if shards[0] is not variable:
+            # Its slot is one only if those of its shards exist.
+            for shard in shards:
+                key = self._var_key(shard)
+                self._slots_restored.add((key, slot_name))
+                if slot_name not in self._slots.get(key, {}):
+                    self._slots_restored_early.add((key, slot_name))
+                    self._new_slot(shard, slot_name, "zeros", shard.shape)
+            return self.get_slot(variable, slot_name)
         key = self._var_key(variable)
         self._slots_restored.add((key, slot_name))
         slot = self._slots.get(key, {}).get(slot_name)
@@ -242,13 +262,23 @@ class Slots:
         2.19, the oldest supported, does). It restores a slot only if it finds the
         variable the slot belongs to.
         """
-        self._slots_restored = set()
+        self._start_restoring(path)
         self._restored_from = None if SlotsInCheckpoint(path).is_of_start else path
         if self._restored_from is not None and tf.executing_eagerly():
             # A compiled function would never ask again. What is not clear here may
             # be so in a moment, when the variables were restored.
             with contextlib.suppress(ValueError):
                 self._find_slots(list(self._slots))
+
+    def _start_restoring(self, path):
+        """Forgets what slots another checkpoint had.
+
+        Some are restored before the optimizer itself: those of variables that the
+        checkpoint finds first.
+        """
+        if path != self._restoring_from:
+            self._restoring_from = path
+            self._slots_restored = set()
 
     def _find_slots(self, keys):
         """Restores by name what slots of variables the checkpoint's graph has not.

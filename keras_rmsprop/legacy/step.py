@@ -8,7 +8,7 @@ import warnings
 
 import tensorflow as tf
 
-from keras_rmsprop import core
+from keras_rmsprop import core, sharding
 from keras_rmsprop.validation import checked_gradient, step_assertions
 
 
@@ -90,7 +90,8 @@ class Step:
         Args:
             grads_and_vars: Iterable of `(gradient, variable)`. A gradient is a
                 tensor of the variable's shape, a `tf.IndexedSlices`, or None to
-                leave the variable alone.
+                leave the variable alone. That of a `ShardedVariable` may also be a
+                list with one for each of its shards.
             name: Name of the operation. Defaults to the optimizer's.
             experimental_aggregate_gradients: Whether to sum the gradients of all
                 replicas. Defaults to True.
@@ -104,7 +105,7 @@ class Step:
             ValueError: If no variable has a gradient, or if a gradient does not
                 fit its variable; nothing has changed then.
         """
-        pairs = self._with_gradients(grads_and_vars)
+        pairs = self._with_gradients(sharding.pairs_of_shards(grads_and_vars))
         variables = self._natives([variable for _, variable in pairs])
         for variable in variables:
             if not isinstance(variable, tf.Variable):
@@ -202,23 +203,30 @@ class Step:
 
     def _distributed_apply(self, distribution, grads_and_vars, apply_state, name):
         """Updates all variables, then counts the step. For subclasses."""
-        update = functools.partial(self._apply_one, apply_state=apply_state)
-        ops = []
         with tf.name_scope(name or self._name):
-            for grad, var in grads_and_vars:
-                if tf.distribute.has_strategy():
+            if tf.distribute.has_strategy():
+                update = functools.partial(self._apply_one, apply_state=apply_state)
+                ops = []
+                for grad, var in grads_and_vars:
                     updated = distribution.extended.update(
                         var, update, args=(grad,), group=False
                     )
                     ops += tf.nest.flatten(updated)
-                else:
-                    # What is above does the same at twenty times the cost.
-                    with tf.device(var.device):
-                        ops.append(update(var, grad))
+            else:
+                # What is above does the same at twenty times the cost.
+                ops = self._update_variables(grads_and_vars, apply_state)
             if tf.executing_eagerly():
                 return self.iterations.assign_add(1)
             with tf.control_dependencies([op for op in ops if op is not None]):
                 return self.iterations.assign_add(1, read_value=False)
+
+    def _update_variables(self, grads_and_vars, apply_state):
+        """Updates variables one by one and returns the operations."""
+        ops = []
+        for grad, var in grads_and_vars:
+            with tf.device(var.device):
+                ops.append(self._apply_one(var, grad, apply_state))
+        return ops
 
     def _apply_one(self, var, grad, apply_state):
         """Updates one variable, on its device."""

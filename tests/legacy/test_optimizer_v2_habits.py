@@ -227,7 +227,7 @@ class SchedulesTest(parameterized.TestCase):
             callbacks=[keras.callbacks.ReduceLROnPlateau("loss", patience=5)],
         )
         # What `TensorBoard` does to write it down.
-        board = keras.callbacks.TensorBoard()
+        board = keras.callbacks.TensorBoard(tempfile.mkdtemp())
         board.set_model(model)
         self.assertEqual(board._collect_learning_rate({})["learning_rate"], 0.125)
         self.assertEqual(history.history["learning_rate"], [0.25, 0.125])
