@@ -1,0 +1,1 @@
+"""The step of `keras_rmsprop.RMSprop` on each backend of Keras."""
