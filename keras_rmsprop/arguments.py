@@ -6,7 +6,6 @@ import numbers
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_rmsprop.update_rule import UpdateRule
 from keras_rmsprop.validation import check_bool, check_choice, check_number
@@ -72,7 +71,7 @@ def checked_learning_rate(value):
         return float(check_number("learning_rate", value, minimum=-math.inf))
     if callable(value) and not isinstance(value, type):
         return value
-    if isinstance(value, (tf.Tensor, tf.Variable, keras.Variable)):
+    if keras.ops.is_tensor(value) or isinstance(value, keras.Variable):
         return value
     raise ValueError(
         "`learning_rate` must be a float, a LearningRateSchedule or a callable "

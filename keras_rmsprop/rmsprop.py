@@ -3,26 +3,16 @@
 import copy
 
 import keras
-import tensorflow as tf
 
-from keras_rmsprop import arguments, core
-from keras_rmsprop.backends import tensorflow as backend
+from keras_rmsprop import arguments
+from keras_rmsprop.backends.current import Step
 from keras_rmsprop.state import checked_state
-
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        "keras_rmsprop runs on TensorFlow's training kernels and needs Keras' "
-        "tensorflow backend. Received: keras.backend.backend() == "
-        f"{keras.backend.backend()!r}. Set the environment variable "
-        "KERAS_BACKEND=tensorflow before Keras is imported."
-    )
-
 
 _SLOT_DECIDING = ("update_rule", "momentum", "centered")
 
 
 @keras.saving.register_keras_serializable(package="keras_rmsprop")
-class RMSprop(backend.Step, keras.optimizers.Optimizer):
+class RMSprop(Step, keras.optimizers.Optimizer):
     """RMSProp with the API and the state of `keras.optimizers.RMSprop`.
 
     Noteworthy differences from `keras.optimizers.RMSprop`:
@@ -173,8 +163,7 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
                 )
         super().__setattr__(name, value)
         if name in ("update_rule", "rho"):
-            # What it holds was made for others.
-            self._workspace = core.Workspace()
+            self._forget_prepared()
 
     def _has_slots(self, **changed):
         """Returns whether there is a momentum and a mean gradient slot."""
@@ -206,29 +195,16 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
         if self.built:
             return
         for variable in variables:
-            dtype = tf.as_dtype(variable.dtype)
-            if not (dtype.is_floating or dtype.is_complex):
+            dtype = keras.backend.standardize_dtype(variable.dtype)
+            if not dtype.startswith(("float", "bfloat", "complex")):
                 raise ValueError(
                     "`variables` must be floating or complex. Received: "
-                    f"{variable.name!r} of dtype {dtype.name}"
+                    f"{variable.name!r} of dtype {dtype}"
                 )
-            strategy = self._distribution_strategy
-            if not strategy.extended.variable_created_in_scope(
-                backend.native_of(variable)
-            ):
-                raise ValueError(
-                    "`variables` must belong to the `tf.distribute.Strategy` in whose "
-                    f"scope the optimizer was made, {type(strategy).__name__}. "
-                    f"Received: {variable.name!r} of another one. Make both in the "
-                    "same scope."
-                )
+        self._check_trainable(variables)
         super().build(variables)
         if self.use_ema and self.update_rule.average_start == "variable":
-            averages = self._model_variables_moving_average
-            with tf.init_scope():  # Once, where a function is being traced.
-                for variable, average in zip(variables, averages):
-                    if average is not None:
-                        average.assign(variable)
+            self._start_averages(variables)
         # Attribute names, variable names and their order are those of Keras, so
         # that its checkpoints and weight files fit.
         self._velocities = self.add_optimizer_variables(
@@ -244,11 +220,7 @@ class RMSprop(backend.Step, keras.optimizers.Optimizer):
             self._average_gradients = self.add_optimizer_variables(
                 variables, "average_gradient"
             )
-        self._workspace = core.Workspace()
-        # To look a variable up in Keras costs more than to update a small one.
-        self._lookup = backend.Lookup(
-            variables, self._velocities, self._average_gradients, self._momentums
-        )
+        self._prepare(variables)
         if self._copied_state is not None:
             state, self._copied_state = self._copied_state, None
             self.set_weights(state)

@@ -11,11 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_rmsprop import core
-from keras_rmsprop.validation import (
-    checked_gradient,
-    fits_as_it_is,
-    step_assertions,
-)
+from keras_rmsprop.gradients import checked_gradient, fits_as_it_is, step_assertions
 
 _APPLY_SPARSE = {"lazy": core.apply_sparse, "dense": core.apply_sparse_as_dense}
 
@@ -25,6 +21,35 @@ class Step:
 
     Stands before `keras.optimizers.Optimizer` among its bases.
     """
+
+    def _check_trainable(self, variables):
+        strategy = self._distribution_strategy
+        for variable in variables:
+            if not strategy.extended.variable_created_in_scope(native_of(variable)):
+                raise ValueError(
+                    "`variables` must belong to the `tf.distribute.Strategy` in whose "
+                    f"scope the optimizer was made, {type(strategy).__name__}. "
+                    f"Received: {variable.name!r} of another one. Make both in the "
+                    "same scope."
+                )
+
+    def _start_averages(self, variables):
+        with tf.init_scope():  # Once, where a function is being traced.
+            for variable, average in zip(
+                variables, self._model_variables_moving_average
+            ):
+                if average is not None:
+                    average.assign(variable)
+
+    def _forget_prepared(self):
+        self._workspace = core.Workspace()
+
+    def _prepare(self, variables):
+        self._workspace = core.Workspace()
+        # To look a variable up in Keras costs more than to update a small one.
+        self._lookup = Lookup(
+            variables, self._velocities, self._average_gradients, self._momentums
+        )
 
     # Nothing below decides on tensors in Python, so a user's tf.function has
     # nothing to gain from rewriting it, as AutoGraph otherwise would.

@@ -14,12 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rmsprop import core
+from keras_rmsprop.gradients import checked_gradient, step_assertions
 from keras_rmsprop.legacy.restoring import SlotsInCheckpoint
-from keras_rmsprop.validation import (
-    check_number,
-    checked_gradient,
-    step_assertions,
-)
+from keras_rmsprop.validation import check_number
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 # The least and the greatest value of hyperparameters that have others than 0 and inf.
