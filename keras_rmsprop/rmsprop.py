@@ -162,8 +162,6 @@ class RMSprop(Step, keras.optimizers.Optimizer):
                     "new optimizer instead."
                 )
         super().__setattr__(name, value)
-        if name in ("update_rule", "rho"):
-            self._forget_prepared()
 
     def _has_slots(self, **changed):
         """Returns whether there is a momentum and a mean gradient slot."""

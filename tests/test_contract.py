@@ -9,7 +9,6 @@ from faces import ARGUMENTS, make, named, slices, table, two_cpus
 
 from keras_rmsprop.core import reference
 
-
 _RATES = {"negative": -1.0, "zero": 0.0}
 
 

@@ -15,8 +15,8 @@ from absl.testing import parameterized
 from faces import combinations, slices, two_cpus
 
 import keras_rmsprop
-from keras_rmsprop import core
-from keras_rmsprop.core import compiled, kernels
+from keras_rmsprop.core import compiled, steps
+from keras_rmsprop.core.native import steps as native
 
 EXECUTION = {
     "graph": {},
@@ -142,6 +142,10 @@ class FitTest(parameterized.TestCase):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+def without_native_kernels():
+    return mock.patch.object(native, "_take", lambda _: False)
+
+
 class LargeModelTest(parameterized.TestCase):
     @product(around=AROUND, execution=EXECUTION)
     def test_the_compiled_step_of_large_models_trains_the_same(self, around, execution):
@@ -150,6 +154,7 @@ class LargeModelTest(parameterized.TestCase):
         for threshold in (0, 1 << 40):
             optimizer = keras_rmsprop.RMSprop(rate, **around)
             with (
+                without_native_kernels(),
                 mock.patch.object(compiled, "MINIMUM_ELEMENTS", threshold),
                 mock.patch.object(compiled, "LARGE_ELEMENTS", threshold),
                 mock.patch.object(compiled, "program", wraps=compiled.program) as made,
@@ -179,24 +184,6 @@ class LargeModelTest(parameterized.TestCase):
         self.assertTrue(np.isnan(together[1].numpy()).all())
         np.testing.assert_allclose(together[2].numpy(), alone.numpy(), rtol=2e-6)
         self.assertLen(optimizer.variables, 2 + 3)  # No momentum slot was kept.
-
-    @product(momentum={"plain": 0.0, "momentum": 0.9})
-    def test_small_variables_take_one_op_each_eagerly(self, momentum):
-        variables = [tf.Variable(tf.ones((4, 2))) for _ in range(5)]
-        optimizer = keras_rmsprop.RMSprop(0.1, momentum=momentum)
-        optimizer.build(variables)
-        with mock.patch.object(kernels, "prepared", wraps=kernels.prepared) as found:
-            for _ in range(2):
-                optimizer.apply([tf.ones((4, 2))] * 5, variables)
-        self.assertEqual(found.call_count, 5)
-        stock, single = (
-            keras.optimizers.RMSprop(0.1, momentum=momentum),
-            tf.ones((4, 2)),
-        )
-        single = keras.Variable(single)
-        for _ in range(2):
-            stock.apply([tf.ones((4, 2))], [single])
-        np.testing.assert_allclose(variables[4], single.numpy(), rtol=1e-6)
 
     @product(
         wrap={"eager": lambda f: f, "graph": tf.function},
@@ -287,7 +274,10 @@ class LargeModelTest(parameterized.TestCase):
             kept = variables[-count:]
             optimizer = keras_rmsprop.RMSprop(0.1)
             optimizer.build(kept)
-            with mock.patch.object(compiled, "program", wraps=compiled.program) as made:
+            with (
+                without_native_kernels(),
+                mock.patch.object(compiled, "program", wraps=compiled.program) as made,
+            ):
                 optimizer.apply([tf.ones_like(v) for v in kept], kept)
             self.assertEqual(made.call_count, compiled_ones)
 
@@ -329,11 +319,15 @@ class LargeModelTest(parameterized.TestCase):
             variables = [tf.Variable(tf.ones((2, 3), dtype)) for _ in range(9)]
             optimizer = kind(0.1, momentum=0.9, **arguments)
             optimizer.build(variables)
-            with mock.patch.object(
-                core, "apply_dense", wraps=core.apply_dense
-            ) as traced:
+            with (
+                without_native_kernels(),
+                mock.patch.object(
+                    steps, "apply_dense", wraps=steps.apply_dense
+                ) as traced,
+            ):
                 for step in range(4):
                     optimizer.momentum = 0.9 - 0.1 * step
+                    optimizer.epsilon = 1e-7 * (1 + step)
                     gradient = tf.constant([[1.0, -2.0, 0.5]] * 2) * (size + step)
                     gradients = [tf.cast(gradient, dtype)] * 9
                     optimizer.apply(gradients, variables)

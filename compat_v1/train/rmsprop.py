@@ -313,6 +313,7 @@ class RMSPropOptimizer(_Optimizer):
             indices,
             self._hyper.cast(variable.dtype.base_dtype),
             self._use_locking,
+            distinct=True,
         )
 
     def _resource_apply_sparse_duplicate_indices(self, values, variable, indices):

@@ -236,12 +236,9 @@ class Step:
                 for held in (variables, slots, grads)
             )
         if grads:
-            core.apply_all_dense(
-                self.update_rule, variables, slots, grads, hyper, self._workspace
-            )
+            self._together.apply(self.update_rule, variables, slots, grads, hyper)
 
     def _update_sparse(self, variable, slots, gradient, hyper):
-        gradient = _without_duplicates(gradient, variable.shape[0])
         done = _APPLY_SPARSE[self.sparse_updates](
             self.update_rule,
             variable,
@@ -288,12 +285,14 @@ def native_of(variable):
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def _without_duplicates(gradient, rows=None):
+def _without_duplicates(gradient):
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
-    rows = gradient.dense_shape[0] if rows is None else rows
     values, indices = core.sum_duplicates(
-        gradient.values, gradient.indices, rows, compiled=core.is_compiled()
+        gradient.values,
+        gradient.indices,
+        gradient.dense_shape[0],
+        compiled=core.is_compiled(),
     )
     return tf.IndexedSlices(values, indices, gradient.dense_shape)
 

@@ -7,11 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rmsprop import core
-from keras_rmsprop.legacy.optimizer import (
-    Optimizer,
-    check_hyperparameter,
-    serialized,
-)
+from keras_rmsprop.legacy.hyperparameters import check_hyperparameter, serialized
+from keras_rmsprop.legacy.optimizer import Optimizer
 from keras_rmsprop.update_rule import UpdateRule
 from keras_rmsprop.validation import check_choice
 
@@ -159,6 +156,7 @@ class RMSprop(Optimizer):
             indices,
             self._hyperparameters(var, apply_state),
             self._use_locking,
+            distinct=True,
         )
         return core.share_reads(var, update)
 

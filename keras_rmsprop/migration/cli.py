@@ -8,6 +8,7 @@ from absl import app
 from absl.flags import argparse_flags
 
 COMMANDS = {
+    "build-kernels": "compile kernels that make steps on CPUs faster",
     "compare": "train with two optimizers and say how far they differ, and why",
     "convert": "read optimizer state from a checkpoint or file and write it plainly",
     "inspect": "say what optimizer state a file holds, and how to go on from it",
@@ -30,7 +31,9 @@ def _parser(argv):
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary)
         if name == called:
-            module = importlib.import_module(f"keras_rmsprop.migration.commands.{name}")
+            module = importlib.import_module(
+                f"keras_rmsprop.migration.commands.{name.replace('-', '_')}"
+            )
             module.add_arguments(command)
             command.set_defaults(main=module.main)
     return parser

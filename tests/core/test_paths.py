@@ -1,5 +1,6 @@
 """The core's paths agree: kernels, ordinary ops, one compiled program."""
 
+import contextlib
 import time
 from unittest import mock
 
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_rmsprop import core
-from keras_rmsprop.core import kernels, sparse
+from keras_rmsprop.core import compiled, duplicates, raw_kernels
+from keras_rmsprop.core.native import steps as native
+from keras_rmsprop.core.raw_kernels import has_kernel
 from keras_rmsprop.update_rule import RULES, UpdateRule
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
@@ -46,8 +49,17 @@ def trajectory(rule, momentum, centered, dtype="float32", indexed=False, steps=6
     return [value.numpy() for value in (variable, *slots) if value is not None]
 
 
-def without_kernels():
-    return mock.patch.object(core, "_kernel", lambda *_: None)
+def without_native_kernels():
+    return mock.patch.object(native, "_take", lambda _: False)
+
+
+@contextlib.contextmanager
+def by_ordinary_ops():
+    with (
+        without_native_kernels(),
+        mock.patch.object(raw_kernels, "op_for", lambda *_: None),
+    ):
+        yield
 
 
 class PathsTest(parameterized.TestCase):
@@ -61,8 +73,9 @@ class PathsTest(parameterized.TestCase):
         self, rule, momentum, centered, dtype
     ):
         arguments = (UpdateRule.get(rule), momentum, centered, dtype)
-        by_kernel = trajectory(*arguments)
-        with without_kernels():
+        with without_native_kernels():
+            by_kernel = trajectory(*arguments)
+        with by_ordinary_ops():
             by_ops = trajectory(*arguments)
         for a, b in zip(by_kernel, by_ops):
             np.testing.assert_array_equal(a, b)
@@ -74,8 +87,9 @@ class PathsTest(parameterized.TestCase):
     )
     def test_ordinary_ops_follow_the_sparse_kernels(self, rule, centered, dtype):
         arguments = (UpdateRule.get(rule), 0.9, centered, dtype, True)
-        by_kernel = trajectory(*arguments)
-        with without_kernels():
+        with without_native_kernels():
+            by_kernel = trajectory(*arguments)
+        with by_ordinary_ops():
             by_ops = trajectory(*arguments)
         precision = np.finfo(dtype).eps
         for a, b in zip(by_kernel, by_ops):
@@ -97,19 +111,15 @@ class PathsTest(parameterized.TestCase):
         results = []
         for threshold in (0, 1 << 40):
             states = [state(rule, momentum, centered, seed=i) for i in range(2)]
-            workspace = core.Workspace()
+            together = core.Together()
             with (
-                mock.patch.object(core.compiled, "MINIMUM_ELEMENTS", threshold),
-                mock.patch.object(core.compiled, "LARGE_ELEMENTS", threshold),
+                without_native_kernels(),
+                mock.patch.object(compiled, "MINIMUM_ELEMENTS", threshold),
+                mock.patch.object(compiled, "LARGE_ELEMENTS", threshold),
             ):
                 for pair in gradients.astype("float32"):
-                    core.apply_all_dense(
-                        rule,
-                        *zip(*states),
-                        list(map(tf.constant, pair)),
-                        hyper,
-                        workspace,
-                    )
+                    given = list(map(tf.constant, pair))
+                    together.apply(rule, *zip(*states), given, hyper)
             results.append([v.numpy() for v, _ in states])
         np.testing.assert_allclose(*results, rtol=2e-6, atol=1e-6)
 
@@ -203,14 +213,17 @@ class PathsTest(parameterized.TestCase):
 class KernelsTest(parameterized.TestCase):
     def test_the_registry_knows_the_gaps(self):
         sparse_op = "ResourceSparseApplyRMSProp"
-        self.assertTrue(kernels.has_kernel(sparse_op, "CPU", tf.float32, tf.int64))
-        self.assertFalse(kernels.has_kernel(sparse_op, "CPU", tf.bfloat16, tf.int64))
-        self.assertFalse(kernels.has_kernel(sparse_op, "GPU", tf.float32, tf.int64))
-        self.assertFalse(kernels.has_kernel("ResourceApplyRMSProp", "GPU", tf.bfloat16))
+        self.assertTrue(has_kernel(sparse_op, "CPU", tf.float32, tf.int64))
+        self.assertFalse(has_kernel(sparse_op, "CPU", tf.bfloat16, tf.int64))
+        self.assertFalse(has_kernel(sparse_op, "GPU", tf.float32, tf.int64))
+        self.assertFalse(has_kernel("ResourceApplyRMSProp", "GPU", tf.bfloat16))
 
     @parameterized.product(centered=(False, True), indexed=(False, True))
     def test_each_kernel_runs_where_it_exists(self, centered, indexed):
-        with mock.patch.object(kernels, "apply", wraps=kernels.apply) as apply:
+        with (
+            without_native_kernels(),
+            mock.patch.object(raw_kernels, "apply", wraps=raw_kernels.apply) as apply,
+        ):
             trajectory(UpdateRule.get("tf1"), 0.9, centered, indexed=indexed, steps=1)
         self.assertEqual(
             apply.call_args.args[0],
@@ -226,7 +239,7 @@ class SumDuplicatesTest(parameterized.TestCase):
         values = np.random.default_rng(0).normal(size=(len(indices), 3))
         expected = np.zeros((7, 3))
         np.add.at(expected, np.array(indices, int), values)
-        summed, distinct = sparse.sum_duplicates(
+        summed, distinct = duplicates.sum_duplicates(
             tf.constant(values), tf.constant(indices, tf.int64), 7, compiled
         )
         actual = np.zeros((8, 3))  # One row more, for freed places.

@@ -1,4 +1,4 @@
-"""Summing duplicate indices."""
+"""Slices of a gradient that share an index."""
 
 import tensorflow as tf
 
@@ -42,28 +42,6 @@ def sum_duplicates(values, indices, rows, compiled=False):
     return summed, distinct
 
 
-def map_values(function, gradient):
-    """Applies a function to a dense gradient, or to the values of a sparse one."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return function(gradient)
-    return tf.IndexedSlices(
-        function(gradient.values), gradient.indices, gradient.dense_shape
-    )
-
-
 def _steps(ascending):
     """1 where an element differs from the one before it, 0 elsewhere."""
     return tf.cast(ascending[1:] != ascending[:-1], ascending.dtype)
-
-
-def is_compiled():
-    """Whether the code being traced is compiled by XLA (`jit_compile=True`)."""
-    if tf.executing_eagerly():
-        return False
-    # TensorFlow publishes no test for this; Keras and TensorFlow's own ops use
-    # this one, which has existed since 2.1.
-    from tensorflow.python.ops import control_flow_util
-
-    return control_flow_util.GraphOrParentsInXlaContext(
-        tf.compat.v1.get_default_graph()
-    )

@@ -1,0 +1,125 @@
+"""Steps by the native kernels."""
+
+import collections
+
+import tensorflow as tf
+
+from keras_rmsprop.core import execution, formula
+from keras_rmsprop.core.native import library
+
+# The roundings that the kernels know. Sparse gradients of the others are left to
+# TensorFlow's kernels, whose vectorized root is not reproduced.
+_DENSE_FORMS = {
+    formula.DENSE_KERNEL: "kernel",
+    formula.KERAS: "keras",
+    formula.LEGACY: "legacy",
+}
+_SPARSE_FORMS = {formula.KERAS: "keras", formula.LEGACY: "legacy"}
+_DTYPES = (tf.float32, tf.float64)
+
+
+def take_dense(rounding, variable):
+    """Whether the kernels are there for a variable with a dense gradient."""
+    return rounding in _DENSE_FORMS and _take(variable)
+
+
+def take_sparse(rounding, variable):
+    """Whether the kernels are there for a variable with a sparse gradient."""
+    return rounding in _SPARSE_FORMS and _take(variable)
+
+
+def _take(variable):
+    """Whether a variable is one of this machine's CPU, and kernels are built."""
+    return (
+        variable.dtype in _DTYPES
+        and execution.is_resource(variable)
+        and variable.device.startswith("/job:localhost/")
+        and "/device:CPU:" in variable.device
+        and execution.is_eager_program()
+        and not execution.is_compiled()
+        and library.ops() is not None
+    )
+
+
+def apply_dense(rounding, variable, slots, gradient, hyper):
+    """Applies one step; arguments are those of `ordinary.apply_dense`."""
+    return Together(rounding, [variable], [slots]).apply([gradient], hyper)
+
+
+def apply_sparse(rounding, variable, slots, gradient, indices, hyper):
+    """Applies one step to rows whose indices may have duplicates, which it sums."""
+    return library.ops().keras_rmsprop_sparse(
+        variable=[variable.handle],
+        **_handles([slots]),
+        gradient=gradient,
+        indices=indices,
+        form=_SPARSE_FORMS[rounding],
+        **_scalars(hyper, variable.dtype),
+    )
+
+
+class Together:
+    """Steps of many variables by few ops, kept ready."""
+
+    def __init__(self, rounding, variables, slots):
+        """Takes a list of variables, and the `Slots` of each."""
+        groups = collections.defaultdict(list)
+        for place, variable in enumerate(variables):
+            groups[variable.device, variable.dtype].append(place)
+        self._groups = [
+            (
+                places,
+                dtype,
+                {
+                    "variables": [variables[place].handle for place in places],
+                    **_handles([slots[place] for place in places]),
+                    "form": _DENSE_FORMS[rounding],
+                },
+            )
+            for (_, dtype), places in groups.items()
+        ]
+
+    def apply(self, gradients, hyper):
+        """Applies one step.
+
+        Args:
+            gradients: List of dense gradients, in the order of the variables.
+            hyper: `Hyperparameters`, cast or not.
+
+        Returns:
+            The `tf.Operation` that updates, in a graph; None when executed eagerly.
+        """
+        dense = library.ops().keras_rmsprop_dense
+        done = [
+            dense(
+                gradients=[gradients[place] for place in places],
+                **held,
+                **_scalars(hyper, dtype),
+            )
+            for places, dtype, held in self._groups
+        ]
+        return done[0] if len(done) == 1 else tf.group(*done)
+
+
+def _handles(slots):
+    return {
+        name: [slot.handle for slot in held if slot is not None]
+        for name, held in zip(("rms", "mg", "momentum"), zip(*slots))
+    }
+
+
+def _scalars(hyper, dtype):
+    """Returns the arguments that are the same for all variables of a dtype."""
+
+    def scalar(value):
+        # To cast a number is left to the op, which does it faster.
+        return value if isinstance(value, (int, float)) else tf.cast(value, dtype)
+
+    share = hyper.one_minus_rho
+    return {
+        "learning_rate": scalar(hyper.learning_rate),
+        "rho": scalar(hyper.rho),
+        "one_minus_rho": [] if share is None else [scalar(share)],
+        "momentum_discount": scalar(hyper.momentum),
+        "epsilon": scalar(hyper.epsilon),
+    }

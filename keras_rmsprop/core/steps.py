@@ -1,0 +1,232 @@
+"""The doors of the core: one step, taken where it is taken best.
+
+Each asks in turn whether native kernels, TensorFlow's kernels, or for large variables
+XLA can do it; ordinary ops always can.
+"""
+
+import functools
+from itertools import compress
+
+import tensorflow as tf
+
+from keras_rmsprop.core import (
+    compiled,
+    duplicates,
+    execution,
+    formula,
+    ordinary,
+    raw_kernels,
+)
+from keras_rmsprop.core.native import steps as native
+
+
+def apply_dense(rule, variable, slots, gradient, hyper, use_locking=False):
+    """Applies one step to a whole variable.
+
+    Args:
+        rule: An `UpdateRule`.
+        variable: A `tf.Variable` of a floating or complex dtype.
+        slots: `Slots` of variables like `variable`.
+        gradient: Tensor of the variable's shape and dtype.
+        hyper: `Hyperparameters`, cast to that dtype.
+        use_locking: Whether the update holds the variables' locks.
+
+    Returns:
+        The `tf.Operation` that updates, in a graph; None when executed eagerly.
+    """
+    rounding = formula.rounding_of(rule, slots, formula.DENSE_KERNEL)
+    if native.take_dense(rounding, variable):
+        return native.apply_dense(rounding, variable, slots, gradient, hyper)
+    op = raw_kernels.op_for(rule, variable, slots)
+    if op is not None:
+        return raw_kernels.apply(op, variable, slots, gradient, hyper, use_locking)
+    return ordinary.apply_dense(rounding, variable, slots, gradient, hyper, use_locking)
+
+
+def apply_sparse(
+    rule,
+    variable,
+    slots,
+    gradient,
+    indices,
+    hyper,
+    use_locking=False,
+    distinct=False,
+):
+    """Applies one step to some rows of a variable; the others keep their state.
+
+    Args:
+        rule: An `UpdateRule`.
+        variable: A `tf.Variable` of shape `(rows, ...)`.
+        slots: `Slots` of variables like `variable`.
+        gradient: Tensor of shape `(n, ...)` and of the variable's dtype.
+        indices: int32 or int64 tensor of shape `(n,)`. Slices that share an index
+            are summed.
+        hyper: `Hyperparameters`, cast to the variable's dtype.
+        use_locking: Whether the update holds the variables' locks.
+        distinct: Whether the indices come from `sum_duplicates`.
+
+    Returns:
+        The `tf.Operation` that updates, in a graph; None when executed eagerly.
+    """
+    rounding = formula.rounding_of(rule, slots, formula.SPARSE_KERNEL)
+    if native.take_sparse(rounding, variable):
+        return native.apply_sparse(rounding, variable, slots, gradient, indices, hyper)
+    if not distinct:
+        gradient, indices = _summed(variable, gradient, indices)
+    op = raw_kernels.op_for(rule, variable, slots, indices.dtype)
+    if op is not None:
+        return raw_kernels.apply(
+            op, variable, slots, gradient, hyper, use_locking, indices
+        )
+    return ordinary.apply_sparse(
+        rounding, variable, slots, gradient, indices, hyper, use_locking
+    )
+
+
+def apply_sparse_as_dense(
+    rule,
+    variable,
+    slots,
+    gradient,
+    indices,
+    hyper,
+    use_locking=False,
+    distinct=False,
+):
+    """Applies one step as if the gradient were dense: every row's means decay.
+
+    Arguments and result are those of `apply_sparse`.
+    """
+    if not distinct:
+        gradient, indices = _summed(variable, gradient, indices)
+    by_kernel = rule.uses_kernels and slots.momentum is not None
+    if by_kernel or execution.is_compiled():
+        dense = tf.math.unsorted_segment_sum(gradient, indices, variable.shape[0])
+        return apply_dense(rule, variable, slots, dense, hyper, use_locking)
+    rounding = formula.rounding_of(rule, slots, formula.SPARSE_KERNEL)
+    return ordinary.apply_sparse_as_dense(
+        rounding, variable, slots, gradient, indices, hyper, use_locking
+    )
+
+
+def share_reads(variable, update):
+    """Lets reads of a whole variable share its memory again, after rows changed.
+
+    An op that writes rows makes TensorFlow copy the variable whenever all of it is
+    read, from then on, and Keras' `Embedding` reads its whole table in each step.
+    Without that, a write copies first only if somebody still holds what was read.
+    (Where several threads update one table side by side, what another thread reads
+    at that moment may then change as it is looked at.)
+
+    Args:
+        variable: A resource variable.
+        update: What `apply_sparse` or `apply_sparse_as_dense` returned.
+
+    Returns:
+        The `tf.Operation` that does both, in a graph; None when executed eagerly.
+    """
+    if execution.is_compiled():
+        return update
+    with execution.after(update):
+        shared = tf.raw_ops.DisableCopyOnRead(resource=variable.handle)
+    return update if shared is None else tf.group(update, shared)
+
+
+class Together:
+    """Dense steps of all variables of an optimizer, kept ready from one to the next.
+
+    To call each op of each small variable from Python costs more than the step does.
+    Native kernels take all variables in one op; a `tf.function` holds the ops of those
+    that they do not take.
+    """
+
+    # For how many sets of variables. One is usual; steps that each leave out other
+    # variables would make functions without end.
+    MAXIMUM_SETS = 4
+
+    def __init__(self):
+        self._ready = {}
+
+    def apply(self, rule, variables, slots, gradients, hyper):
+        """Applies one step.
+
+        Args:
+            rule: An `UpdateRule`.
+            variables: List of variables, as for `apply_dense`.
+            slots: List of their `Slots`.
+            gradients: List of their gradients.
+            hyper: `Hyperparameters`, not cast.
+        """
+        if not tf.executing_eagerly():
+            # What is made in a graph is of no use in another, or outside.
+            _prepared(rule, variables, slots, False)(gradients, hyper)
+            return
+        key = (rule, tf.distribute.has_strategy(), *map(id, variables))
+        step, _ = self._ready.get(key, (None, None))
+        if step is None:
+            kept = len(self._ready) < self.MAXIMUM_SETS
+            step = _prepared(rule, variables, slots, kept)
+            if kept:
+                # The variables, too, so that nothing else gets their ids.
+                self._ready[key] = step, variables
+        step(gradients, hyper)
+
+
+def _prepared(rule, variables, slots, kept):
+    """Returns what takes the gradients and hyperparameters of a step.
+
+    Args:
+        rule: An `UpdateRule`.
+        variables: List of variables.
+        slots: List of their `Slots`.
+        kept: Whether it is for later eager steps, too.
+    """
+    rounding = formula.rounding_of(rule, slots[0], formula.DENSE_KERNEL)
+    taken = [native.take_dense(rounding, variable) for variable in variables]
+    if all(taken):
+        return native.Together(rounding, variables, slots).apply
+    if any(taken):
+        return _split(rule, variables, slots, kept, taken)
+
+    def each(gradients, hyper):
+        cast = functools.cache(hyper.cast)
+        compiles = compiled.pays(rule, variables)
+        for variable, held, gradient in zip(variables, slots, gradients):
+            arguments = variable, held, gradient, cast(variable.dtype.base_dtype)
+            if compiles and compiled.can_compile(rule, variable):
+                compiled.apply_dense(rounding, *arguments)
+            else:
+                apply_dense(rule, *arguments)
+
+    # What multiplies by a reciprocal root shipped with other bits in graphs.
+    if not kept or tf.distribute.has_strategy() or rule.reciprocal_root:
+        return each
+    step = tf.function(each, autograph=False)
+    return lambda gradients, hyper: step(gradients, hyper.as_tensors())
+
+
+def _split(rule, variables, slots, kept, taken):
+    """Returns what `_prepared` does, of those that native kernels take and the rest."""
+    masks = taken, [not each for each in taken]
+    parts = [
+        _prepared(
+            rule, list(compress(variables, mask)), list(compress(slots, mask)), kept
+        )
+        for mask in masks
+    ]
+
+    def both(gradients, hyper):
+        for part, mask in zip(parts, masks):
+            part(list(compress(gradients, mask)), hyper)
+
+    return both
+
+
+def _summed(variable, gradient, indices):
+    rows = variable.shape[0]
+    if rows is None:
+        rows = tf.shape(variable, out_type=indices.dtype)[0]
+    return duplicates.sum_duplicates(
+        gradient, indices, rows, compiled=execution.is_compiled()
+    )

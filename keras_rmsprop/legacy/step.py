@@ -1,0 +1,298 @@
+"""The step of an OptimizerV2: from gradients to updated variables."""
+
+import contextlib
+import functools
+import inspect
+import warnings
+
+import tensorflow as tf
+
+from keras_rmsprop import core
+from keras_rmsprop.validation import checked_gradient, step_assertions
+
+
+class Step:
+    """The part of `Optimizer` that applies gradients."""
+
+    def minimize(self, loss, var_list, grad_loss=None, name=None, tape=None):
+        """Takes one step that lowers a loss.
+
+        Args:
+            loss: Callable without arguments that returns the loss, or the loss as a
+                tensor together with the `tape` that recorded it.
+            var_list: List of variables, or a callable that returns it after the
+                loss was called, for variables that the first call creates.
+            grad_loss: Tensor to multiply the gradients with, shaped as the loss.
+                Defaults to ones.
+            name: Name of the operation. Defaults to the optimizer's.
+            tape: A `tf.GradientTape`. Defaults to a new one.
+
+        Returns:
+            In a graph the operation that takes the step; executed eagerly, the
+            step counter.
+
+        Raises:
+            ValueError: If `loss` is a tensor without a `tape`, if no variable has
+                a gradient, or if a variable is neither floating nor complex.
+        """
+        grads_and_vars = self._compute_gradients(loss, var_list, grad_loss, tape)
+        return self.apply_gradients(grads_and_vars, name=name)
+
+    def get_updates(self, loss, params):
+        """Returns a list of the operations that take one step, in a graph.
+
+        Args:
+            loss: Tensor.
+            params: List of variables.
+
+        Raises:
+            RuntimeError: If executed eagerly.
+            ValueError: If the loss has no gradient with respect to a variable.
+        """
+        params = tf.nest.flatten(params)
+        return [self.apply_gradients(zip(self.get_gradients(loss, params), params))]
+
+    def apply(self, grads, trainable_variables=None):
+        """Takes one step, as Keras 3 asks for it.
+
+        Args:
+            grads: List of gradients.
+            trainable_variables: List of their variables. Defaults to those that
+                the optimizer was built with.
+
+        Raises:
+            ValueError: If gradients and variables do not fit.
+        """
+        grads = list(grads)
+        if trainable_variables is None:
+            trainable_variables = self.__dict__.get("_trainable_variables")
+        if trainable_variables is None:
+            raise ValueError(
+                "`trainable_variables` must be given until the optimizer is built. "
+                "Received: trainable_variables=None"
+            )
+        variables = list(trainable_variables)
+        if len(grads) != len(variables):
+            raise ValueError(
+                "`grads` must have one gradient for each variable. Received: "
+                f"{len(grads)} gradients for {len(variables)} variables"
+            )
+        self.apply_gradients(zip(grads, variables))
+
+    def apply_gradients(
+        self, grads_and_vars, name=None, experimental_aggregate_gradients=True
+    ):
+        """Takes one step with given gradients.
+
+        Args:
+            grads_and_vars: Iterable of `(gradient, variable)`. A gradient is a
+                tensor of the variable's shape, a `tf.IndexedSlices`, or None to
+                leave the variable alone.
+            name: Name of the operation. Defaults to the optimizer's.
+            experimental_aggregate_gradients: Whether to sum the gradients of all
+                replicas. Defaults to True.
+
+        Returns:
+            In a graph the operation that takes the step; executed eagerly, the
+            step counter.
+
+        Raises:
+            RuntimeError: If called in a cross-replica context.
+            ValueError: If no variable has a gradient, or if a gradient does not
+                fit its variable; nothing has changed then.
+        """
+        pairs = self._with_gradients(grads_and_vars)
+        variables = self._natives([variable for _, variable in pairs])
+        for variable in variables:
+            if not isinstance(variable, tf.Variable):
+                raise NotImplementedError(
+                    f"Only variables can be updated. Received: {variable!r}"
+                )
+        self._assert_valid_dtypes(variables)
+        constraints = {
+            self._var_key(native): variable.constraint
+            for native, (_, variable) in zip(variables, pairs)
+            if variable.constraint is not None
+        }
+        pairs = [
+            (checked_gradient(gradient, variable), variable)
+            for (gradient, _), variable in zip(pairs, variables)
+        ]
+        with contextlib.ExitStack() as scopes:
+            scopes.enter_context(tf.name_scope(self._name))
+            scopes.enter_context(tf.control_dependencies(step_assertions(pairs)))
+            with tf.init_scope():
+                self._create_all_weights(variables)
+            if not pairs:
+                return tf.no_op()
+            if tf.distribute.in_cross_replica_context():
+                raise RuntimeError(
+                    "`apply_gradients` cannot be called in a cross-replica context. "
+                    "Call it in a function that `tf.distribute.Strategy.run` runs."
+                )
+            apply_state = self._prepare(variables)
+            if self.loss_scale_factor is not None:
+                pairs = _map_values(lambda g: g / self.loss_scale_factor, pairs)
+            if experimental_aggregate_gradients:
+                pairs = self._transform_unaggregated_gradients(pairs)
+                pairs = self._aggregate_gradients(pairs)
+            pairs = self._transform_gradients(pairs)
+            update = functools.partial(
+                self._apply_one, apply_state=apply_state, constraints=constraints
+            )
+            if not tf.distribute.has_strategy():
+                # What is below does the same at twenty times the cost.
+                return self._apply_all(update, pairs, name)
+            # Keras' own optimizers use this; unlike the public `merge_call` it
+            # works within `tf.cond`, where loss scaling calls us. Since 2.5.
+            return tf.__internal__.distribute.interim.maybe_merge_call(
+                lambda strategy, pairs: self._apply_all(update, pairs, name, strategy),
+                tf.distribute.get_strategy(),
+                pairs,
+            )
+
+    def _with_gradients(self, grads_and_vars):
+        """Returns the pairs that have a gradient to train with."""
+        pairs = [(g, v) for g, v in grads_and_vars]
+        kept = [(g, v) for g, v in pairs if g is not None]
+        missing = [v.name for g, v in pairs if g is None]
+        if pairs and not kept:
+            raise ValueError(f"No gradients provided for any variable: {missing}.")
+        if missing:
+            warnings.warn(
+                f"There are no gradients for variables {missing}. If you use "
+                "`model.compile`, did you give a `loss`?",
+                stacklevel=3,
+            )
+        return kept
+
+    def _prepare(self, var_list):
+        """Returns `apply_state`: what all variables of a device and dtype share."""
+        strategy = tf.distribute.get_strategy()
+        keys = {
+            (component.device, component.dtype.base_dtype)
+            for var in var_list
+            for component in strategy.experimental_local_results(var)
+        }
+        apply_state = {}
+        for var_device, var_dtype in keys:
+            apply_state[(var_device, var_dtype)] = {}
+            with tf.device(var_device):
+                self._prepare_local(var_device, var_dtype, apply_state)
+        return apply_state
+
+    def _prepare_local(self, var_device, var_dtype, apply_state):
+        """Fills `apply_state[(var_device, var_dtype)]`, `lr_t` first."""
+        if "learning_rate" in self._hyper:
+            lr_t = tf.identity(self._decayed_lr(var_dtype))
+            apply_state[(var_device, var_dtype)]["lr_t"] = lr_t
+
+    def _fallback_apply_state(self, var_device, var_dtype):
+        """Returns one entry of `apply_state`, for subclasses that do not get it."""
+        apply_state = {(var_device, var_dtype): {}}
+        self._prepare_local(var_device, var_dtype, apply_state)
+        return apply_state[(var_device, var_dtype)]
+
+    def _apply_all(self, update, grads_and_vars, name, strategy=None):
+        """Updates all variables, then counts the step."""
+        ops = []
+        with tf.name_scope(name or self._name):
+            for grad, var in grads_and_vars:
+                if strategy is None:
+                    with tf.device(var.device):
+                        ops.append(update(var, grad))
+                else:
+                    ops += tf.nest.flatten(
+                        strategy.extended.update(var, update, args=(grad,), group=False)
+                    )
+            if tf.executing_eagerly():
+                return self.iterations.assign_add(1)
+            with tf.control_dependencies([op for op in ops if op is not None]):
+                return self.iterations.assign_add(1, read_value=False)
+
+    def _apply_one(self, var, grad, apply_state, constraints):
+        """Updates one variable, on its device."""
+        if isinstance(grad, tf.IndexedSlices):
+            kwargs = _wanted(self._resource_apply_sparse, apply_state)
+            op = self._resource_apply_sparse_duplicate_indices(
+                grad.values, var, grad.indices, **kwargs
+            )
+        else:
+            kwargs = _wanted(self._resource_apply_dense, apply_state)
+            op = self._resource_apply_dense(grad, var, **kwargs)
+        constraint = constraints.get(self._var_key(var))
+        if constraint is None:
+            return op
+        with tf.control_dependencies([] if op is None else [op]):
+            return var.assign(constraint(var))
+
+    def _resource_apply_dense(self, grad, handle, apply_state):
+        """Takes one step with a dense gradient. For subclasses."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define `_resource_apply_dense`."
+        )
+
+    def _resource_apply_sparse(self, grad, handle, indices, apply_state):
+        """Takes one step for rows at distinct indices. For subclasses."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define `_resource_apply_sparse` to train "
+            "with sparse gradients, as embeddings have."
+        )
+
+    def _resource_apply_sparse_duplicate_indices(self, grad, handle, indices, **kwargs):
+        """Sums the slices that share an index and goes on with distinct ones.
+
+        Compiled by XLA, the indices keep their number; those that became free lie
+        one past the last row, where XLA writes nothing.
+        """
+        grad, indices = core.sum_duplicates(
+            grad, indices, handle.shape[0], compiled=core.is_compiled()
+        )
+        return self._resource_apply_sparse(grad, handle, indices, **kwargs)
+
+    def _resource_scatter_add(self, x, i, v):
+        """Adds `v` to the rows `i` of `x` and returns its new value."""
+        op = tf.raw_ops.ResourceScatterAdd(resource=x.handle, indices=i, updates=v)
+        with tf.control_dependencies([op]):
+            return x.value()
+
+    def _resource_scatter_update(self, x, i, v):
+        """Sets the rows `i` of `x` to `v` and returns its new value."""
+        op = tf.raw_ops.ResourceScatterUpdate(resource=x.handle, indices=i, updates=v)
+        with tf.control_dependencies([op]):
+            return x.value()
+
+    def _call_if_callable(self, param):
+        return param() if callable(param) else param
+
+    def _valid_dtypes(self):
+        """Returns the dtypes that variables may have. For subclasses."""
+        return {
+            tf.float16,
+            tf.bfloat16,
+            tf.float32,
+            tf.float64,
+            tf.complex64,
+            tf.complex128,
+        }
+
+    def _assert_valid_dtypes(self, tensors):
+        valid = self._valid_dtypes()
+        for tensor in tensors:
+            if tensor.dtype.base_dtype not in valid:
+                raise ValueError(
+                    f"Variables must have one of the dtypes "
+                    f"{sorted(dtype.name for dtype in valid)}. Received: "
+                    f"{tensor.name!r} of dtype {tensor.dtype.name}"
+                )
+
+
+def _map_values(function, grads_and_vars):
+    return [(core.map_values(function, grad), var) for grad, var in grads_and_vars]
+
+
+def _wanted(method, apply_state):
+    """Returns `apply_state` as keyword argument if a method takes it."""
+    if "apply_state" in inspect.signature(method).parameters:
+        return {"apply_state": apply_state}
+    return {}
