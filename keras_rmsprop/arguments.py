@@ -10,18 +10,6 @@ import numpy as np
 from keras_rmsprop.update_rule import UpdateRule
 from keras_rmsprop.validation import check_bool, check_choice, check_number
 
-# What is checked wherever it is set, in the constructor or later.
-CHECKS = {
-    "rho": functools.partial(check_number, "rho", maximum=1.0),
-    "momentum": functools.partial(check_number, "momentum", maximum=1.0),
-    "epsilon": functools.partial(check_number, "epsilon"),
-    "centered": functools.partial(check_bool, "centered"),
-    "update_rule": UpdateRule.get,
-    "sparse_updates": functools.partial(
-        check_choice, "sparse_updates", allowed=("lazy", "dense")
-    ),
-}
-
 
 def check_around_the_update(
     weight_decay,
@@ -77,3 +65,27 @@ def checked_learning_rate(value):
         "`learning_rate` must be a float, a LearningRateSchedule or a callable "
         f"without arguments. Received: learning_rate={value!r}"
     )
+
+
+# What is checked wherever it is set, in the constructor or later.
+CHECKS = {
+    "rho": functools.partial(check_number, "rho", maximum=1.0),
+    "momentum": functools.partial(check_number, "momentum", maximum=1.0),
+    "epsilon": functools.partial(check_number, "epsilon"),
+    "centered": functools.partial(check_bool, "centered"),
+    "learning_rate": checked_learning_rate,
+    "update_rule": UpdateRule.get,
+    "sparse_updates": functools.partial(
+        check_choice, "sparse_updates", allowed=("lazy", "dense")
+    ),
+}
+
+
+def check_dtype(variable):
+    """Checks that a variable is floating or complex, or raises a ValueError."""
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    if not dtype.startswith(("float", "bfloat", "complex")):
+        raise ValueError(
+            "`variables` must be floating or complex. Received: "
+            f"{variable.name!r} of dtype {dtype}"
+        )

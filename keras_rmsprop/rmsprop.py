@@ -1,14 +1,22 @@
 """`RMSprop`: the Keras 3 optimizer, with the numerics of any generation."""
 
-import copy
+import threading
+import warnings
 
 import keras
 
 from keras_rmsprop import arguments
 from keras_rmsprop.backends.current import Step
-from keras_rmsprop.state import checked_state
+from keras_rmsprop.state import Copied, checked_state
+from keras_rmsprop.taking_on import as_a_whole
 
 _SLOT_DECIDING = ("update_rule", "momentum", "centered")
+# What a function that is being compiled takes in as it is at that moment.
+_CONSTANTS = (
+    *("rho", "momentum", "epsilon", "update_rule", "sparse_updates", "weight_decay"),
+    *("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"),
+    *("ema_momentum", "ema_overwrite_frequency"),
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_rmsprop")
@@ -27,6 +35,16 @@ class RMSprop(Step, keras.optimizers.Optimizer):
       anything changes. Only what XLA compiles (`jit_compile=True`) cannot check
       indices: there, one out of range is dropped.
     - `update_rule` selects the numerics of TF1 or OptimizerV2 instead.
+    - Variables may come later: one optimizer serves several models, and layers that
+      are unfrozen. Their slots start as those of new variables, and moving averages
+      at the variable. `iterations`, and with it schedules and gradient accumulation,
+      count the steps of all together.
+    - Under a `tf.distribute.Strategy` gradients are clipped after the sum over
+      replicas, as those of the joint batch are; Keras clips each replica's.
+    - A first step that fails, be it by an interrupt, leaves the optimizer as it was.
+      So does a later one in `fit` or a `tf.function`, which take it as a whole; one
+      taken eagerly may have moved some of the variables, and is not counted.
+    - Copies, also pickled ones, come with their slots: see `build`.
 
     With the discounted mean `ms` of squared gradients (and `mg` of gradients,
     zero unless centered) a step is
@@ -43,8 +61,8 @@ class RMSprop(Step, keras.optimizers.Optimizer):
         rho: Float in [0, 1], discount of the means. Defaults to 0.9.
         momentum: Float in [0, 1]. Defaults to 0.0, which keeps no momentum slot
             (but under `update_rule="tf1"`).
-        epsilon: Float >= 0, added for numerical stability. Defaults to 1e-7
-            whatever the rule; TF1's own default is 1e-10.
+        epsilon: Float >= 0, added for numerical stability, or None for the rule's
+            own: 1e-10 under `"tf1"`. Defaults to 1e-7 whatever the rule.
         centered: Whether to divide by the root of the variance of the gradient
             instead of its mean square, at the cost of one more slot. Defaults
             to False.
@@ -142,14 +160,24 @@ class RMSprop(Step, keras.optimizers.Optimizer):
         )
         self.rho = rho
         self.momentum = momentum
-        self.epsilon = epsilon
         self.centered = centered
         self.update_rule = update_rule
+        self.epsilon = epsilon
         self.sparse_updates = sparse_updates
-        self._copied_state = None
-        self._stepped = None
+        self._copied = None
+        self._common = frozenset()
+        self._building = threading.RLock()
+        self._is_twin = False
+        self._traced = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):
+            cls.build = as_a_whole(cls.build)
 
     def __setattr__(self, name, value):
+        if name == "epsilon" and value is None:
+            value = self.update_rule.default_epsilon
         if name in arguments.CHECKS:
             value = arguments.CHECKS[name](value)
             if (
@@ -161,7 +189,25 @@ class RMSprop(Step, keras.optimizers.Optimizer):
                     f"the optimizer is built. Received: {name}={value!r}. Make a "
                     "new optimizer instead."
                 )
+        if self.__dict__.get("_traced"):
+            self._warn_of_functions(name, value)
         super().__setattr__(name, value)
+
+    def _warn_of_functions(self, name, value):
+        rate = self._learning_rate
+        if name in _CONSTANTS:
+            former = getattr(self, name)
+        elif name == "learning_rate" and (callable(value) or callable(rate)):
+            former = rate
+        else:
+            return
+        if former != value:
+            warnings.warn(
+                f"A function compiled before this (by `fit`, or a `tf.function`) keeps "
+                f"the former `{name}`, {former!r}. Compile again, with `model.compile` "
+                "or a new `tf.function`.",
+                stacklevel=3,
+            )
 
     def _has_slots(self, **changed):
         """Returns whether there is a momentum and a mean gradient slot."""
@@ -169,19 +215,17 @@ class RMSprop(Step, keras.optimizers.Optimizer):
         rule = values["update_rule"]
         return rule.has_momentum_slot(values["momentum"]), values["centered"]
 
-    @property
-    def learning_rate(self):
-        """The current learning rate: a `keras.Variable`, or a schedule's value."""
-        return self._get_current_learning_rate()
-
-    @learning_rate.setter
-    def learning_rate(self, value):
-        keras.optimizers.Optimizer.learning_rate.fset(
-            self, arguments.checked_learning_rate(value)
-        )
-
+    @as_a_whole
     def build(self, variables):
-        """Creates the slots, all before the first step.
+        """Creates the slots of variables that have none, all or nothing.
+
+        Steps do this for variables that are new to them. The optimizer's `variables`
+        then stand as if all had been there from the start, in the order in which
+        they came, and so does what is saved: to load it, build an optimizer with all
+        of them in that order. (A `tf.train.Checkpoint` may also be restored first.)
+
+        A copy of a built optimizer has its slots once it is built with the same
+        variables, or copies of them, all at once and in their order.
 
         Args:
             variables: List of floating or complex variables to train.
@@ -190,19 +234,12 @@ class RMSprop(Step, keras.optimizers.Optimizer):
             ValueError: If a variable has another dtype, or belongs to another
                 `tf.distribute.Strategy` than the optimizer.
         """
-        if self.built:
-            return
         for variable in variables:
-            dtype = keras.backend.standardize_dtype(variable.dtype)
-            if not dtype.startswith(("float", "bfloat", "complex")):
-                raise ValueError(
-                    "`variables` must be floating or complex. Received: "
-                    f"{variable.name!r} of dtype {dtype}"
-                )
-        self._check_trainable(variables)
+            arguments.check_dtype(variable)
+            self._check_trainable(variable)
         super().build(variables)
         if self.use_ema and self.update_rule.average_start == "variable":
-            self._start_averages(variables)
+            self._start_averages()
         # Attribute names, variable names and their order are those of Keras, so
         # that its checkpoints and weight files fit.
         self._velocities = self.add_optimizer_variables(
@@ -210,18 +247,15 @@ class RMSprop(Step, keras.optimizers.Optimizer):
             "velocity",
             keras.initializers.Constant(self.update_rule.initial_mean_square),
         )
-        self._momentums = []
-        if self.update_rule.has_momentum_slot(self.momentum):
-            self._momentums = self.add_optimizer_variables(variables, "momentum")
-        self._average_gradients = []
-        if self.centered:
-            self._average_gradients = self.add_optimizer_variables(
-                variables, "average_gradient"
-            )
-        self._prepare(variables)
-        if self._copied_state is not None:
-            state, self._copied_state = self._copied_state, None
-            self.set_weights(state)
+        # Each is assigned once: what a checkpoint holds for a list goes to the first.
+        has_momentum, has_average = self._has_slots()
+        self._momentums = self.add_optimizer_variables(
+            variables if has_momentum else [], "momentum"
+        )
+        self._average_gradients = self.add_optimizer_variables(
+            variables if has_average else [], "average_gradient"
+        )
+        self._look_up()
 
     def get_config(self):
         """Returns the arguments that rebuild this optimizer, without its state."""
@@ -271,21 +305,23 @@ class RMSprop(Step, keras.optimizers.Optimizer):
             store = dict(zip(keys, values))
         super().load_own_variables(store)
 
-    def __deepcopy__(self, memo):
-        """Copies configuration and state.
+    def save_own_variables(self, store):
+        """Puts the state into a mapping of `"0"`, `"1"`, ... to arrays."""
+        super().save_own_variables(store)
+        if self._copied is not None:
+            for index, value in enumerate(self._copied.slots, len(self.variables)):
+                store[str(index)] = value
 
-        The copy takes the state on when it is built, with the same variables or
-        with copies of them.
-        """
-        config = self.get_config()
-        if not isinstance(self._learning_rate, keras.Variable):
-            config["learning_rate"] = copy.deepcopy(self._learning_rate, memo)
-        twin = type(self).from_config(config)
-        memo[id(self)] = twin
-        for name, value in self.__dict__.items():
-            if name.startswith("_exclude_from_weight_decay"):
-                setattr(twin, name, copy.copy(value))
-        twin._iterations.assign(self._iterations)
-        if self.built:
-            twin._copied_state = [variable.numpy() for variable in self.variables]
-        return twin
+    # A copy, pickled or not, carries configuration and state. It takes the state on
+    # when it is built, with the same variables or with copies of them.
+
+    def __copy__(self):
+        return Copied.of(self).optimizer()
+
+    def __deepcopy__(self, memo):
+        other = Copied.of(self).deep(memo).optimizer()
+        memo[id(self)] = other
+        return other
+
+    def __reduce__(self):
+        return Copied.optimizer, (Copied.of(self),)

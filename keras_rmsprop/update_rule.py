@@ -23,7 +23,8 @@ class UpdateRule:
             momentum is used, and by `sqrt(mean_square) + epsilon` otherwise.
         momentum_slot: `"always"`: every variable has a momentum slot.
             `"with_momentum"`: only when momentum is used.
-        default_epsilon: Default `epsilon` of the API that shipped the rule.
+        default_epsilon: Default `epsilon` of the API that shipped the rule, and what
+            `epsilon=None` means.
         shipped_sparse_updates: What the shipped optimizer did with
             `IndexedSlices`: `"lazy"`, `"dense"`, or `"lazy_with_momentum"`
             (dense when momentum is not used).
@@ -63,14 +64,16 @@ class UpdateRule:
     average_start: str = "first_step"
 
     def __post_init__(self):
-        _check(
-            "initial_mean_square",
-            self.initial_mean_square,
-            isinstance(self.initial_mean_square, (int, float))
-            and not isinstance(self.initial_mean_square, bool)
-            and 0 <= self.initial_mean_square < float("inf"),
-            "a finite number >= 0",
-        )
+        for field in ("initial_mean_square", "default_epsilon"):
+            value = getattr(self, field)
+            _check(
+                field,
+                value,
+                isinstance(value, (int, float))
+                and not isinstance(value, bool)
+                and 0 <= value < float("inf"),
+                "a finite number >= 0",
+            )
         for field, allowed in _CHOICES.items():
             value = getattr(self, field)
             _check(field, value, value in allowed, f"one of {allowed}")

@@ -11,14 +11,14 @@ import keras
 import ml_dtypes
 import numpy as np
 
+from keras_rmsprop.backends import common
 from keras_rmsprop.core import Hyperparameters, Slots, formula
 
 
-class Step:
+class Step(common.Step):
     """How `keras_rmsprop.RMSprop` takes a step.
 
-    Stands before `keras.optimizers.Optimizer` among its bases. Subclasses have
-    `_update_dense` and `_update_rows`, and below them what they know of sparse
+    Subclasses have `_update_dense` and `_update_rows`, and what they know of sparse
     gradients.
     """
 
@@ -37,41 +37,20 @@ class Step:
         """
         grads = list(grads)
         if grads:
-            super().apply(*self._checked(grads, trainable_variables))
+            super().apply(*self._ready(grads, trainable_variables))
 
-    def update_step(self, gradient, variable, learning_rate):
-        """Applies one gradient to one variable.
-
-        Args:
-            gradient: Array of the variable's shape, sparse or not.
-            variable: The variable.
-            learning_rate: Float or scalar array.
-        """
-        self._update([gradient], [variable], learning_rate)
-
-    def _checked(self, grads, variables):
+    def _ready(self, grads, variables):
         """Returns gradients and variables, all fit for a step."""
-        if variables is None and not self.built:
-            raise ValueError(
-                "`trainable_variables` must be given until the optimizer is built. "
-                "Received: trainable_variables=None"
-            )
-        variables = list(self._trainable_variables if variables is None else variables)
-        if len(grads) != len(variables):
-            raise ValueError(
-                "`grads` must have one gradient for each variable. Received: "
-                f"{len(grads)} gradients for {len(variables)} variables"
-            )
-        if self.built:
-            self._check_variables_are_known(variables)
-        else:
-            self._check_trainable(variables)
+        variables = self._variables_for(grads, variables)
+        for variable in variables:
+            self._check_trainable(variable)
         grads = [
             gradient
             if gradient is None or self._overwrite_variable_with_gradient(variable)
             else self._checked_gradient(gradient, variable)
             for gradient, variable in zip(grads, variables)
         ]
+        self._take_on(variables)
         return grads, variables
 
     def _checked_gradient(self, gradient, variable):
@@ -84,7 +63,9 @@ class Step:
                 f"variable's shape {tuple(variable.shape)}. "
                 f"Received: a gradient of shape {tuple(gradient.shape)}"
             )
-        found, wanted = map(keras.backend.standardize_dtype, (gradient.dtype, variable.dtype))
+        found, wanted = map(
+            keras.backend.standardize_dtype, (gradient.dtype, variable.dtype)
+        )
         if _kind(found) != _kind(wanted):
             raise ValueError(
                 f"The gradient of variable {variable.path!r} must be "
@@ -105,27 +86,18 @@ class Step:
             return gradient
         return self._map_values(lambda g: keras.ops.cast(g, wanted), gradient)
 
-    def _check_trainable(self, variables):
-        for variable in variables:
-            if not isinstance(variable, keras.Variable):
-                raise ValueError(
-                    "`variables` must be `keras.Variable`s under Keras' "
-                    f"{keras.backend.backend()} backend. "
-                    f"Received: one of type {type(variable).__name__}"
-                )
+    def _check_trainable(self, variable):
+        if not isinstance(variable, keras.Variable):
+            raise ValueError(
+                "`variables` must be `keras.Variable`s under Keras' "
+                f"{keras.backend.backend()} backend. "
+                f"Received: one of type {type(variable).__name__}"
+            )
 
-    def _start_averages(self, variables):
-        for variable, average in zip(variables, self._model_variables_moving_average):
-            if average is not None:
-                average.assign(variable.value)
-
-    def _forget_prepared(self):
-        pass
-
-    def _prepare(self, variables):
+    def _look_up(self):
         # A lazily updated table is what the default promises, and what TensorFlow
         # gives; it needs a gradient that names rows.
-        tables = [v.path for v in variables if v.name == "embeddings"]
+        tables = [v.path for v in self._trainable_variables if v.name == "embeddings"]
         if tables and self.sparse_updates == "lazy":
             warnings.warn(
                 f"Every row of {', '.join(tables)} will decay in each step, also those "
@@ -141,19 +113,19 @@ class Step:
     # unchanged since Keras 3.10.
 
     def _backend_apply_gradients(self, grads, trainable_variables):
-        # Keras 2 averages only what has a gradient.
-        self._stepped = frozenset(map(id, trainable_variables))
+        # Keras 2 averages only what has a gradient, Keras 3 takes all for averaged.
         resting = []
         if self.use_ema and self.update_rule.average_start == "variable":
+            stepped = set(map(id, trainable_variables))
             resting = [
-                (variable, keras.ops.copy(variable.value))
-                for variable in self._trainable_variables
-                if id(variable) not in self._stepped
+                (held, keras.ops.copy(held.value))
+                for pair in self._with_averages(self._trainable_variables)
+                if id(pair[0]) not in stepped
+                for held in pair
             ]
         super()._backend_apply_gradients(grads, trainable_variables)
-        for variable, value in resting:
-            variable.assign(value)
-        self._stepped = None
+        for held, value in resting:
+            held.assign(value)
 
     def _clip_gradients(self, grads):
         if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
@@ -167,19 +139,8 @@ class Step:
             for gradient, value in zip(grads, values)
         ]
 
-    def _update_model_variables_moving_average(self, trainable_variables):
-        if self.update_rule.average_start == "first_step":
-            super()._update_model_variables_moving_average(trainable_variables)
-            return
-        discount = self.ema_momentum
-        for variable, average in zip(
-            trainable_variables, self._model_variables_moving_average
-        ):
-            if average is not None and id(variable) in self._stepped:
-                average.assign(discount * average + (1 - discount) * variable)
-
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if type(self).update_step is Step.update_step:
+        if type(self).update_step is common.Step.update_step:
             self._update(grads, trainable_variables, learning_rate)
         else:
             for gradient, variable in zip(grads, trainable_variables):
@@ -241,6 +202,8 @@ def rounding(rule, slots):
 
 
 def _kind(dtype):
-    return "complex" if dtype.startswith("complex") else (
-        "floating" if dtype.startswith(("float", "bfloat")) else "another"
+    return (
+        "complex"
+        if dtype.startswith("complex")
+        else ("floating" if dtype.startswith(("float", "bfloat")) else "another")
     )

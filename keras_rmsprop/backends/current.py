@@ -1,12 +1,15 @@
-"""The `Step` of the backend that Keras runs on."""
+"""What the backend that Keras runs on has: its `Step`, and `tracking` of variables."""
 
 import keras
 
 if keras.backend.backend() == "tensorflow":
-    from keras_rmsprop.backends.tensorflow import Step
+    from keras_rmsprop.backends.tensorflow import tracking
+    from keras_rmsprop.backends.tensorflow.step import Step
 elif keras.backend.backend() == "jax":
+    from keras_rmsprop.backends import tracking
     from keras_rmsprop.backends.jax import Step
 elif keras.backend.backend() == "torch":
+    from keras_rmsprop.backends import tracking
     from keras_rmsprop.backends.torch import Step
 else:
     raise ImportError(
@@ -15,4 +18,4 @@ else:
         "variable KERAS_BACKEND to one of them before Keras is imported."
     )
 
-__all__ = ["Step"]
+__all__ = ["Step", "tracking"]

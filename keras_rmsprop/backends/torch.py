@@ -47,7 +47,9 @@ class Step(arrays.Step):
             value = variable.value
             row = value, gradient, *(s.value for s in held if s is not None)
             groups[value.dtype, value.device].append(row)
-        kinds = [name for name, slot in zip(slots[0]._fields, slots[0]) if slot is not None]
+        kinds = [
+            name for name, slot in zip(slots[0]._fields, slots[0]) if slot is not None
+        ]
         for (dtype, device), rows in groups.items():
             hyper, has_epsilon = _scalars(rule, numbers, rate, dtype)
 

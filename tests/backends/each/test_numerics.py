@@ -56,7 +56,12 @@ def test_float64_stays_with_the_reference(rule, arguments):
             optimizer.apply(grads, variables)
             for i, gradient in enumerate(grads):
                 expected[i], states[i] = reference.step(
-                    rule, expected[i], states[i], gradient, learning_rate=0.01, **numbers
+                    rule,
+                    expected[i],
+                    states[i],
+                    gradient,
+                    learning_rate=0.01,
+                    **numbers,
                 )
         for ours, value in zip(programs.values(variables), expected):
             np.testing.assert_allclose(ours, value, rtol=1e-12, atol=1e-12)

@@ -11,45 +11,16 @@ import keras
 import tensorflow as tf
 
 from keras_rmsprop import core
+from keras_rmsprop.backends import common
 from keras_rmsprop.gradients import checked_gradient, fits_as_it_is, step_assertions
 
 _APPLY_SPARSE = {"lazy": core.apply_sparse, "dense": core.apply_sparse_as_dense}
 
 
-class Step:
-    """How `keras_rmsprop.RMSprop` takes a step.
+class Step(common.Step):
+    """How `keras_rmsprop.RMSprop` takes a step."""
 
-    Stands before `keras.optimizers.Optimizer` among its bases.
-    """
-
-    def _check_trainable(self, variables):
-        strategy = self._distribution_strategy
-        for variable in variables:
-            if not strategy.extended.variable_created_in_scope(native_of(variable)):
-                raise ValueError(
-                    "`variables` must belong to the `tf.distribute.Strategy` in whose "
-                    f"scope the optimizer was made, {type(strategy).__name__}. "
-                    f"Received: {variable.name!r} of another one. Make both in the "
-                    "same scope."
-                )
-
-    def _start_averages(self, variables):
-        with tf.init_scope():  # Once, where a function is being traced.
-            for variable, average in zip(
-                variables, self._model_variables_moving_average
-            ):
-                if average is not None:
-                    average.assign(variable)
-
-    def _forget_prepared(self):
-        self._workspace = core.Workspace()
-
-    def _prepare(self, variables):
-        self._workspace = core.Workspace()
-        # To look a variable up in Keras costs more than to update a small one.
-        self._lookup = Lookup(
-            variables, self._velocities, self._average_gradients, self._momentums
-        )
+    _lookup = None
 
     # Nothing below decides on tensors in Python, so a user's tf.function has
     # nothing to gain from rewriting it, as AutoGraph otherwise would.
@@ -69,38 +40,24 @@ class Step:
                 them changes.
         """
         grads = list(grads)
-        if grads:
-            with keras.name_scope(self.name, caller=self):
-                self._apply(*self._checked(grads, trainable_variables))
-
-    def _apply(self, grads, variables, natives):
-        if not self.built:
-            self.build(variables)
-            self.built = True
-        with tf.control_dependencies(step_assertions(zip(grads, natives))):
+        if not grads:
+            return
+        grads, variables, natives = self._ready(grads, trainable_variables)
+        if not (self._traced or tf.executing_eagerly()):
+            self._traced = True
+        with (
+            keras.name_scope(self.name, caller=self),
+            tf.control_dependencies(step_assertions(zip(grads, natives))),
+        ):
             self._apply_checked(grads, variables, natives)
             # Keras' own `assign_add` reads, adds and assigns.
             native_of(self._iterations).assign_add(1, read_value=False)
 
-    def _checked(self, grads, variables):
+    def _ready(self, grads, variables):
         """Returns gradients, variables and their `tf.Variable`s, all fit for a step."""
-        if variables is None and not self.built:
-            raise ValueError(
-                "`trainable_variables` must be given until the optimizer is built. "
-                "Received: trainable_variables=None"
-            )
-        variables = list(self._trainable_variables if variables is None else variables)
-        if len(grads) != len(variables):
-            raise ValueError(
-                "`grads` must have one gradient for each variable. Received: "
-                f"{len(grads)} gradients for {len(variables)} variables"
-            )
-        if self.built and self._lookup.covers(variables):
-            natives = self._lookup.natives
-        else:
-            if self.built:
-                self._check_variables_are_known(variables)
-            natives = list(map(native_of, variables))
+        variables = self._variables_for(grads, variables)
+        covered = self.built and self._lookup.covers(variables)
+        natives = self._lookup.natives if covered else list(map(native_of, variables))
         grads = [
             gradient
             if fits_as_it_is(gradient, native)
@@ -109,21 +66,34 @@ class Step:
             else checked_gradient(gradient, native)
             for gradient, variable, native in zip(grads, variables, natives)
         ]
+        if not covered:
+            self._take_on(variables)
         return grads, variables, natives
 
-    def update_step(self, gradient, variable, learning_rate):
-        """Applies one gradient to one variable.
+    def _check_trainable(self, variable):
+        strategy = self._distribution_strategy
+        if not strategy.extended.variable_created_in_scope(native_of(variable)):
+            raise ValueError(
+                "`variables` must belong to the `tf.distribute.Strategy` in whose "
+                f"scope the optimizer was made, {type(strategy).__name__}. "
+                f"Received: {variable.name!r} of another one. Make both in the "
+                "same scope."
+            )
 
-        Args:
-            gradient: Tensor of the variable's shape, or `tf.IndexedSlices`.
-            variable: The variable.
-            learning_rate: Float or scalar tensor.
-        """
-        self._update([gradient], [variable], learning_rate)
+    def _look_up(self):
+        # To look a variable up in Keras costs more than to update a small one.
+        self._lookup = Lookup(
+            self._trainable_variables,
+            self._velocities,
+            self._average_gradients,
+            self._momentums,
+        )
+        self._together = core.Together()
 
     # From here on: Keras' own steps between `apply` and `update_step`, private
     # but unchanged since Keras 3.10. `apply` takes them itself, because Keras'
-    # divides by the loss scale in a way that sparse gradients do not support.
+    # divides by the loss scale in a way that sparse gradients do not support, clips
+    # before the sum over replicas, and goes through the variables by position.
 
     def _apply_checked(self, grads, variables, natives):
         if any(gradient is None for gradient in grads):
@@ -143,14 +113,121 @@ class Step:
             ]
         if self.gradient_accumulation_steps:
             grads = list(map(_densified, grads, natives))
-        # Keras 2 averages only what has a gradient.
-        self._stepped = frozenset(map(id, natives))
         self._backend_apply_gradients(grads, natives)
-        self._stepped = None
         for variable in variables:
             constraint = getattr(variable, "constraint", None)
             if constraint is not None:
                 variable.assign(constraint(variable))
+
+    def _backend_apply_gradients(self, grads, variables):
+        if self._is_distributed():
+            # Before they are clipped, as the gradients of the joint batch are.
+            pairs = self._all_reduce_sum_gradients(list(zip(grads, variables)))
+            grads = [gradient for gradient, _ in pairs]
+        if self.gradient_accumulation_steps:
+            self._accumulate(grads, variables)
+        else:
+            self._apply_clipped(self._clip_gradients(grads), variables)
+        if self.use_ema:
+            self._average(variables)
+
+    def _apply_clipped(self, grads, variables):
+        self._apply_weight_decay(variables)
+        self._backend_update_step(grads, variables, self.learning_rate)
+
+    def _accumulate(self, grads, variables):
+        steps = self.gradient_accumulation_steps
+        sums = [
+            native_of(self._accumulated_gradients[self._get_variable_index(variable)])
+            for variable in variables
+        ]
+        due = self._is_every(steps, self._iterations)
+
+        def clipped():
+            means = [(gradient + held) / steps for gradient, held in zip(grads, sums)]
+            return self._clip_gradients(means)
+
+        def update():
+            self._apply_clipped(clipped(), variables)
+            for held in sums:
+                held.assign(tf.zeros_like(held), read_value=False)
+
+        def hold():
+            for held, gradient in zip(sums, grads):
+                held.assign_add(gradient, read_value=False)
+
+        if self._is_distributed():
+            # Replicas cannot meet in a branch. Each takes its own for every variable.
+            self._update_copies(
+                self._update_or_hold,
+                zip(variables, clipped(), grads, sums),
+                (self.learning_rate, due),
+            )
+        else:
+            tf.cond(due, update, hold)
+
+    def _update_or_hold(self, variable, clipped, gradient, held, learning_rate, due):
+        def update():
+            if self.weight_decay is not None and self._use_weight_decay(variable):
+                decay = tf.cast(self.weight_decay, variable.dtype)
+                rate = tf.cast(learning_rate, variable.dtype)
+                variable.assign_sub(variable * decay * rate, read_value=False)
+            self.update_step(clipped, variable, learning_rate)
+            held.assign(tf.zeros_like(held), read_value=False)
+
+        def hold():
+            held.assign_add(gradient, read_value=False)
+
+        tf.cond(due, update, hold)
+
+    def _update_copies(self, function, updates, arguments=()):
+        """Calls a function with every replica's copy of variables, outside replicas.
+
+        Args:
+            function: Takes a variable's copy, the rest of its update, `arguments`.
+            updates: Iterable of tuples, each of a variable and what goes with it.
+            arguments: Tuple of what goes with all.
+        """
+
+        def update_all(strategy, updates, arguments):
+            for variable, *rest in updates:
+                strategy.extended.update(
+                    variable, function, args=(*rest, *arguments), group=False
+                )
+
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            update_all, self._distribution_strategy, list(updates), arguments
+        )
+
+    def _average(self, stepped):
+        averaged = self._trainable_variables
+        if self.update_rule.average_start == "variable":
+            averaged = stepped  # Keras 2 averages only what has a gradient.
+        self._update_model_variables_moving_average(averaged)
+        if not self.ema_overwrite_frequency:
+            return
+        due = self._is_every(self.ema_overwrite_frequency, self.iterations)
+        if self._is_distributed():
+            self._update_copies(
+                lambda variable, average, due: variable.assign(
+                    tf.where(due, average, variable), read_value=False
+                ),
+                (
+                    (native_of(variable), native_of(average))
+                    for variable, average in self._with_averages(averaged)
+                ),
+                (due,),
+            )
+        else:
+            tf.cond(
+                due,
+                lambda: self._overwrite_model_variables_with_average_value(averaged),
+                lambda: None,
+            )
+
+    def _is_every(self, count, iterations):
+        """Whether the step that is being taken is one of every `count`."""
+        return tf.equal((tf.convert_to_tensor(iterations) + 1) % count, 0)
 
     def _clip_gradients(self, grads):
         if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
@@ -169,33 +246,22 @@ class Step:
             for gradient, value in zip(grads, values)
         ]
 
-    def _update_model_variables_moving_average(self, trainable_variables):
-        if self.update_rule.average_start == "first_step":
-            super()._update_model_variables_moving_average(trainable_variables)
-            return
-        discount = self.ema_momentum
-        for variable, average in zip(
-            trainable_variables, self._model_variables_moving_average
-        ):
-            if average is not None and id(native_of(variable)) in self._stepped:
-                average.assign(discount * average + (1 - discount) * variable)
-
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
-        if self.update_rule.average_start == "first_step" or self._stepped is None:
-            super()._overwrite_model_variables_with_average_value(trainable_variables)
-            return
-        for variable, average in zip(
-            map(native_of, trainable_variables), self._model_variables_moving_average
-        ):
-            if average is not None and id(variable) in self._stepped:
-                self._distribution_strategy.extended.update(
-                    variable, lambda a, b: a.assign(b), args=(average,)
-                )
+        for variable, average in self._with_averages(trainable_variables):
+            self._distribution_strategy.extended.update(
+                native_of(variable), lambda a, b: a.assign(b), args=(average,)
+            )
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if tf.distribute.has_strategy() or self._is_distributed():
-            super()._backend_update_step(grads, trainable_variables, learning_rate)
-        elif type(self).update_step is not Step.update_step:
+        if self._is_distributed():
+            self._update_copies(
+                lambda variable, gradient, rate: self.update_step(
+                    gradient, variable, rate
+                ),
+                zip(trainable_variables, grads),
+                (learning_rate,),
+            )
+        elif type(self).update_step is not common.Step.update_step:
             for gradient, variable in zip(grads, trainable_variables):
                 self.update_step(gradient, variable, learning_rate)
         else:
@@ -204,7 +270,10 @@ class Step:
             self._update(grads, trainable_variables, learning_rate)
 
     def _is_distributed(self):
-        return self._distribution_strategy is not tf.distribute.get_strategy()
+        strategy = self._distribution_strategy
+        return (
+            tf.distribute.has_strategy() or strategy is not tf.distribute.get_strategy()
+        )
 
     def _hyperparameters(self, learning_rate):
         rule = self.update_rule

@@ -1,0 +1,1 @@
+"""What is TensorFlow's own in `keras_rmsprop.RMSprop`: the step, and tracked lists."""
