@@ -88,8 +88,8 @@ class Step(arrays.Step):
             gradient.layout is torch.sparse_coo and gradient.sparse_dim() == 1
         )
     )
-    _values = staticmethod(lambda g: g._values() if g.is_sparse else g)
-    _summed = staticmethod(lambda g: g.coalesce() if g.is_sparse else g)
+    _values = staticmethod(lambda g: g._values() if Step._is_sparse(g) else g)
+    _summed = staticmethod(lambda g: g.coalesce() if Step._is_sparse(g) else g)
 
     @staticmethod
     def _with_values(gradient, values):

@@ -93,10 +93,6 @@ def trained(name, arguments):
 
 def stepper(optimizer, variables):
     """Returns a function that takes a step, in the way that is usual for a backend."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(lambda grads: optimizer.apply(grads, variables))
     if keras.backend.backend() != "jax":
         return lambda grads: optimizer.apply(grads, variables)
     import jax

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import warnings
 
 import keras
 import numpy as np
@@ -15,8 +14,12 @@ from keras_rmsprop.core import reference
 from keras_rmsprop.update_rule import UpdateRule
 
 OWN = dataclasses.replace(
-    UpdateRule.get("tf1"), name="own", initial_mean_square=0.5, bitwise=False
+    UpdateRule.get("keras"), name="own", initial_mean_square=0.5
 )
+
+
+def _name(rule):
+    return getattr(rule, "name", rule)
 
 
 @contextlib.contextmanager
@@ -34,7 +37,7 @@ def float64():
 
 
 @pytest.mark.parametrize("arguments", programs.ARGUMENTS)
-@pytest.mark.parametrize("rule", [*programs.RULES, OWN], ids=str)
+@pytest.mark.parametrize("rule", [*programs.RULES, OWN], ids=_name)
 def test_float64_stays_with_the_reference(rule, arguments):
     arguments = programs.ARGUMENTS[arguments]
     rule = UpdateRule.get(rule)
