@@ -98,6 +98,7 @@ class Step(arrays.Step):
             values,
             gradient.shape,
             is_coalesced=gradient.is_coalesced(),
+            check_invariants=False,  # They are those of the gradient.
         )
 
 

@@ -14,6 +14,7 @@ import warnings
 import numpy as np
 import programs
 import pytest
+import states
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -35,7 +36,16 @@ def on_tensorflow(tmp_path_factory):
     return path
 
 
-def run_tests(backend, path, **environment):
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """A folder with what TensorFlow saved, and what it came to from there."""
+    folder = tmp_path_factory.mktemp("files")
+    states.write_files(folder)
+    states.write_tf1_checkpoint(folder)
+    return folder
+
+
+def run_tests(backend, path, *options, **environment):
     """Runs a file of tests in a process of its own; fails with what it printed."""
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed: pip install keras-rmsprop[{backend}]")
@@ -48,7 +58,7 @@ def run_tests(backend, path, **environment):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-rfE", "--no-header"]
         + ["-p", "no:cacheprovider", "-o", "addopts=", f"--confcutdir={HERE}"]
-        + ["-o", f"pythonpath={HERE}", str(path)],
+        + ["-o", f"pythonpath={HERE}", str(path), *options],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -65,12 +75,19 @@ def test_on(backend, subject, request):
     environment = {}
     if subject == "test_numerics.py":
         environment["ON_TENSORFLOW"] = str(request.getfixturevalue("on_tensorflow"))
+    if subject == "test_state.py":
+        environment["FILES"] = str(request.getfixturevalue("files"))
+        environment["WRITTEN"] = str(request.getfixturevalue("tmp_path"))
     if subject == "test_sharding.py":
         environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
     run_tests(backend, HERE / "each" / subject, **environment)
+    if subject == "test_state.py":
+        states.check_files(environment["WRITTEN"])
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_keras_own_tests_on(backend):
-    output = run_tests(backend, HERE.parent / "test_keras_own_suite.py")
-    assert " passed" in output and " failed" not in output
+    # These train other optimizers, by steps each of which JAX compiles anew.
+    left_out = "not gradient_accumulation_with_weigth_decay and not (SparseTest and not rmsprop)"
+    output = run_tests(backend, HERE.parent / "test_keras_own_suite.py", "-k", left_out)
+    assert " passed" in output

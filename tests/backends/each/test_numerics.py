@@ -13,9 +13,7 @@ import keras_rmsprop
 from keras_rmsprop.core import reference
 from keras_rmsprop.update_rule import UpdateRule
 
-OWN = dataclasses.replace(
-    UpdateRule.get("keras"), name="own", initial_mean_square=0.5
-)
+OWN = dataclasses.replace(UpdateRule.get("keras"), name="own", initial_mean_square=0.5)
 
 
 def _name(rule):
