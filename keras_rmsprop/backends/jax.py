@@ -29,6 +29,17 @@ class Step(arrays.Step):
             *_rows_step(rule, numbers, rate, gradient, variable.value, held),
         )
 
+    # JAX donates what `fit` trains, and refuses to do so twice with one array. A
+    # variable and its average therefore never share one, as in Keras they do.
+
+    def _start_averages(self):
+        for variable, average in self._with_averages(self._trainable_variables):
+            average.assign(jnp.copy(variable.value))
+
+    def _overwrite_model_variables_with_average_value(self, trainable_variables):
+        for variable, average in self._with_averages(trainable_variables):
+            variable.assign(jnp.copy(average.value))
+
     _is_sparse = staticmethod(lambda gradient: isinstance(gradient, sparse.JAXSparse))
     _values = staticmethod(lambda g: g.data if isinstance(g, sparse.JAXSparse) else g)
     _densified = staticmethod(lambda gradient: gradient.todense())

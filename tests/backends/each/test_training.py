@@ -94,6 +94,15 @@ def test_fit_agrees_with_a_loop_of_ones_own():
         np.testing.assert_allclose(mine, theirs, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.parametrize("rule", ["keras", "keras2"])
+def test_fit_goes_on_after_averages_became_the_variables(rule):
+    net, _ = fitted(keras_rmsprop.RMSprop(0.01, use_ema=True, update_rule=rule))
+    averages = net.optimizer._model_variables_moving_average
+    for weight, average in zip(net.get_weights(), averages):
+        np.testing.assert_array_equal(weight, average.numpy())
+    net.fit(*data(), batch_size=16, verbose=0)
+
+
 @pytest.mark.parametrize("rule", ["legacy", "tf1"])
 def test_rules_learn_compiled_and_not(rule):
     results = []
