@@ -1,6 +1,33 @@
 """Moves RMSProp training between TF1, OptimizerV2 and Keras 3."""
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keras_rmsprop.migration.comparison import (
+        Comparison,
+        assert_equivalent,
+        compare,
+    )
+    from keras_rmsprop.migration.recording import Recording, read_recording
+    from keras_rmsprop.migration.resuming import Resumed, resume
+    from keras_rmsprop.migration.state import OptimizerState, VariableState, read_state
+    from keras_rmsprop.migration.translation import Arguments, arguments
+
+__all__ = [
+    "Arguments",
+    "Comparison",
+    "OptimizerState",
+    "Recording",
+    "Resumed",
+    "VariableState",
+    "arguments",
+    "assert_equivalent",
+    "compare",
+    "read_recording",
+    "read_state",
+    "resume",
+]
 
 _HOMES = {
     "Arguments": "keras_rmsprop.migration.translation",
@@ -16,16 +43,16 @@ _HOMES = {
     "read_state": "keras_rmsprop.migration.state",
     "resume": "keras_rmsprop.migration.resuming",
 }
-__all__ = tuple(_HOMES)
 
+if not TYPE_CHECKING:  # To whom a misspelt name would be one of any type.
 
-def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name):
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__():
-    return sorted(set(globals()) | set(__all__))
+    return list(__all__)

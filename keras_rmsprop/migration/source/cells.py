@@ -13,7 +13,7 @@ import warnings
 from keras_rmsprop.migration.source import relevance
 from keras_rmsprop.migration.source.mentions import mentions
 
-_MAGIC = re.compile(r"\s*(?:[%!?]|[\w.*]+\?{1,2}\s*$|[\w., ()\[\]]+=\s*[%!])")
+_MAGIC = re.compile(r"\s*(?:[%!?]|[\w.*]+\?{1,2}\s*$|[\w., ()\[\]'\"]+=\s*[%!])")
 # The cell magics below which there is Python.
 _PYTHON_CELL = re.compile(r"%%(?:time|timeit|capture|prun|debug)\b")
 _IMPORT = re.compile(r"(?:import|from) [^#;\\(]*$")
@@ -61,10 +61,16 @@ class Program:
         self.no_python = "\n".join(self._hidden)
         self._all, self._count = self.code, len(self._hidden)
         self._lines, self._relevance = None, None
+
+    def hide_irrelevant(self):
+        """Hides from `code` what seems to have nothing to do with an RMSProp.
+
+        `needs` brings back what has.
+        """
         tree = parsed(self.code) if mentions(self.code) else None
         if tree is not None:
             self._relevance = relevance.Relevance(tree)
-            self._hide_irrelevant()
+            self._hide_again()
 
     def needs(self, bound, read):
         """Brings back what is hidden and has to do with some names.
@@ -79,7 +85,7 @@ class Program:
         """
         if self._relevance is None or not self._relevance.need(bound, read):
             return False
-        self._hide_irrelevant()
+        self._hide_again()
         return True
 
     def place(self, line):
@@ -113,8 +119,8 @@ class Program:
             raise AssertionError("the bounds of cells moved")
         return [self.restored(piece.removesuffix("\n")) for piece in pieces[1::2]]
 
-    def _hide_irrelevant(self):
-        """Hides what has no more to do with an optimizer, as one line each."""
+    def _hide_again(self):
+        """Hides what is not needed so far, as one line each."""
         del self._hidden[self._count :]
         lines, kept, at = lines_of(self._all), [], 0
         self._lines = [0]

@@ -4,17 +4,38 @@ import re
 
 from keras_rmsprop.migration.source import findings
 from keras_rmsprop.migration.source.cells import lines_of
+from keras_rmsprop.migration.source.mentions import mentions
 
-# Gin names classes of TensorFlow by their modules, after `@` or before a parameter.
+# What a gin file is made of, as far as it matters here: comments, strings, and names
+# of classes, which stand after `@` or before a parameter.
 _GIN = re.compile(
-    r"(?<![\w.])(?P<name>(?:(?:tf\.)?(?:compat\.v1\.)?train\.)?RMSPropOptimizer"
-    r"|(?:tf\.)?(?:keras\.)?optimizers?\.(?:legacy\.)?RMSprop)(?![\w])"
+    r"""
+    \#[^\n]*
+    | (?P<string>\"{3}.*?\"{3} | \'{3}.*?\'{3}
+        | \"(?:\\.|[^"\\\n])*\" | \'(?:\\.|[^'\\\n])*\')
+    | (?<![\w.%])(?P<name>(?:\w+\.)*(?:RMSPropOptimizer|RMSprop))(?!\w)
+    """,
+    re.VERBOSE | re.DOTALL,
 )
+_OF_TF1 = re.compile(r"((tf|tensorflow)\.)?(compat\.v1\.)?(train\.)?RMSPropOptimizer")
+_OF_KERAS = re.compile(
+    r"((tf|tensorflow)\.)?(compat\.v[12]\.)?(keras\.)?(optimizers\.(legacy\.)?)?RMSprop"
+)
+_OF_OTHERS = re.compile(r"(tf|tensorflow|keras|tf_keras)\.")
+_RMSPROP = r"(?:[\w.]+\.)?rmsprop(?:optimizer)?"
 _SETTING = re.compile(
-    r"(?:type|name|class|class_name|kind|algorithm|\w*optim\w*)[\"']?\s*(?:[:=]|\s)\s*"
-    r"[\"']?(?:[\w.]+\.)?rmsprop(?:optimizer)?\b",
-    re.IGNORECASE,
+    rf"""
+    # Under a key, or after a flag, that an optimizer may have ...
+    ["']?(?<![\w-])[\w-]*(?:type|name|class|kind|algorithm|solver|method|target_|opt|optim\w*)
+    ["']?[ \t]*[:=\s][ \t]*(?:[!&]\w*[ \t]*)?["']?{_RMSPROP}\b(?![/:-])["']?
+    # ... or alone, as an item or a value.
+    | (?:[\[{{,:=]|^[ \t]*-[ ])[ \t]*(?:[!&]\w*[ \t]*)?
+    (?P<quote>["']?){_RMSPROP}(?P=quote)[ \t]*(?=$|[,\])}};])
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
+_AROUND = " \t,[{:=-"
+_NAMED = "names an optimizer for code that reads it"
 _COMPAT = "compat_v1.train.RMSPropOptimizer"
 _REGISTER = (
     "gin has to know the class: call `gin.external_configurable("
@@ -37,36 +58,55 @@ def upgrade_gin(text, options):
       is the target. For any other it stays, because gin does not show what is done
       with the optimizer, and so do classes of Keras.
     """
-    lines, found = lines_of(text), []
-    for index, line in enumerate(lines):
-        code = line.partition("#")[0]
-        lines[index], told = rewritten(code, options)
-        lines[index] += line[len(code) :]
-        found += [findings.Finding(index + 1, *each) for each in told]
-    return findings.Upgrade(text, "".join(lines), findings.summed_up(found))
+    code, told = rewritten(text, options)
+    found = [findings.Finding(*each) for each in told]
+    return findings.Upgrade(text, code, findings.summed_up(found))
 
 
 def rewritten(code, options):
-    """Returns gin code with RMSProp rewritten, and pairs of a kind and a message."""
+    """Rewrites gin code.
+
+    Returns:
+      The code with RMSProp rewritten, and a list of lines, kinds and messages.
+    """
     found = []
 
     def replacement(match):
-        name = match["name"]
-        if not name.endswith("RMSPropOptimizer"):
-            reason = "a class of Keras in a gin binding: change it by hand"
-        elif options.to != "compat":
-            reason = (
-                "TF1's class in a gin binding, which does not show what is done with "
-                "it: only `--to compat` keeps that"
-            )
-        else:
-            found.append((findings.REWRITTEN, f"`{name}` to `{_COMPAT}`"))
-            found.append((findings.NOTE, _REGISTER))
-            return _COMPAT
-        found.append((findings.LEFT_ALONE, f"`{name}` is {reason}"))
-        return name
+        after, told = _of_string(match) or _of_class(match, options)
+        line = code.count("\n", 0, match.start()) + 1
+        found.extend((line, *each) for each in told)
+        return after
 
     return _GIN.sub(replacement, code), found
+
+
+def _of_string(match):
+    """What becomes of a comment or a string, with pairs of a kind and a message."""
+    if match["name"]:
+        return None
+    text = match["string"]
+    if text is None or not re.fullmatch(_RMSPROP, text.strip("\"'"), re.IGNORECASE):
+        return match[0], []
+    return match[0], [(findings.NOT_HANDLED, f"`{text}` {_NAMED}")]
+
+
+def _of_class(match, options):
+    name = match["name"]
+    if _OF_KERAS.fullmatch(name):
+        reason = "a class of Keras in a gin binding: change it by hand"
+    elif not _OF_TF1.fullmatch(name):
+        if not _OF_OTHERS.match(name):
+            return name, []
+        reason = "an RMSProp that is not known here"
+    elif options.to != "compat":
+        reason = (
+            "TF1's class in a gin binding, which does not show what is done with "
+            "it: only `--to compat` keeps that"
+        )
+    else:
+        what = f"`{name}` to `{_COMPAT}`"
+        return _COMPAT, [(findings.REWRITTEN, what), (findings.NOTE, _REGISTER)]
+    return name, [(findings.LEFT_ALONE, f"`{name}` is {reason}")]
 
 
 def settings(text):
@@ -81,9 +121,9 @@ def settings(text):
         findings.Finding(
             number,
             findings.NOT_HANDLED,
-            f"`{match[0].strip()}` names an optimizer for code that reads it",
+            f"`{match[0].strip(_AROUND)}` {_NAMED}",
         )
         for number, line in enumerate(lines_of(text), 1)
-        if (match := _SETTING.search(line.partition("#")[0]))
+        if mentions(line) and (match := _SETTING.search(line.partition("#")[0]))
     ]
     return findings.Upgrade(text, text, tuple(found))

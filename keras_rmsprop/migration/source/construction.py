@@ -3,6 +3,7 @@
 import libcst as cst
 
 from keras_rmsprop.migration.source import (
+    computing,
     evidence,
     findings,
     imports,
@@ -60,6 +61,8 @@ def rewrite(file, node, call, spelled):
     Raises:
       Undecided: the place has to be left alone.
     """
+    if call is node and file.assigns(call.func):
+        raise Undecided(f"`{file.code(call.func)}` is assigned to in this file")
     construction = Construction(file, node, call, spelled)
     for handler in rewrites.handlers_of(construction.decide()):
         handler(construction)
@@ -108,6 +111,11 @@ class Construction:
                 "TensorFlow 2.11 to 2.15"
             )
             return names.KERAS
+        if era == names.OPTIMIZER_V1 == self._spelled and "epsilon" not in keywords:
+            self._assume(
+                "it means epsilon=1e-08, the default up to TensorFlow 1.4; after that "
+                "it was 1e-07"
+            )
         if era != names.OLD_KERAS:
             return era
         if assume == "tf1.4":
@@ -192,12 +200,23 @@ class Construction:
             )
 
     def is_computed(self, expression):
-        """Whether an expression, or a name's value, comes from TensorFlow or Keras."""
-        return self._is_computed(expression, frozenset())
+        """Whether an expression's value comes from TensorFlow or Keras."""
+        return any(computing.sources(self._file, expression))
+
+    def is_tensor(self, expression):
+        """Whether that is a tensor or a variable, for all that can be seen."""
+        return any(
+            not computing.is_schedule(name)
+            for name in computing.sources(self._file, expression)
+        )
 
     def first_use_of(self, *names):
         """Returns which of some names the file has first, and where; '' for none."""
-        for node in self._file.occurrences(*names):
+        used = self._file.occurrences(*names)
+        for alias in self._file.of_kind(cst.ImportAlias):
+            if alias.evaluated_alias and alias.evaluated_name in names:
+                used.append(alias.name)
+        for node in used:
             return f"`{node.value}` in {self._file.place(node)}"
         return ""
 
@@ -215,8 +234,16 @@ class Construction:
           edit: a function that changes the `Arguments` to those of the target.
         """
 
-        def edit_and_tell_apart(arguments):
+        def edit_for_stock(arguments):
             edit(arguments)
+            if not arguments.literal("epsilon", 1e-7):
+                raise Undecided(
+                    "in a call of stock Keras no `epsilon` reads as OptimizerV2's "
+                    "default, 1e-07: write a small number"
+                )
+
+        def edit_and_tell_apart(arguments):
+            edit_for_stock(arguments)
             # By its name alone, the next run might take it for the class of 2017.
             if self._call is self._node and "learning_rate" not in arguments:
                 arguments.add("learning_rate", "0.001")
@@ -224,7 +251,7 @@ class Construction:
         if self.to == "keras-rmsprop":
             self.become("keras_rmsprop", "keras_rmsprop.RMSprop", signature, edit)
         elif self.is_spelled_as_stock:
-            self._become_stock(signature, edit)
+            self._become_stock(signature, edit_for_stock)
         else:
             stock = "keras.optimizers.RMSprop"
             self.become("keras", stock, signature, edit_and_tell_apart)
@@ -316,22 +343,3 @@ class Construction:
     @property
     def _is_standalone_keras(self):
         return any(name.startswith("keras.") for name in self._qualified)
-
-    def _is_computed(self, expression, seen):
-        if isinstance(expression, cst.Call):
-            roots = {n.split(".")[0] for n in self._file.qualified(expression.func)}
-            if roots & names.ROOTS:
-                return True
-        if isinstance(expression, cst.Name):
-            if expression.value in seen or not self._file.is_load(expression):
-                return False
-            seen = seen | {expression.value}
-            return any(
-                self._is_computed(value, seen)
-                for value in self._file.values_of(expression)
-            )
-        return any(
-            self._is_computed(child, seen)
-            for child in expression.children
-            if isinstance(child, (cst.BaseExpression, cst.Arg))
-        )

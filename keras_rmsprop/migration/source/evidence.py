@@ -38,6 +38,8 @@ _OLD_MODULES = re.compile(
     r"|pooling|wrappers|noise|advanced_activations)|engine|utils\.np_utils"
     r"|utils\.generic_utils|backend\.tensorflow_backend)\b|tensorflow\.contrib\b"
 )
+# What may be assumed of code that Keras 2.13, which moved all to `keras.src`, ended.
+_BEFORE_SRC = ("tf1.4", "tf2.10")
 _BACKENDS = {"theano": "tf2.10", "cntk": "tf2.10", "jax": "keras3", "torch": "keras3"}
 
 # The versions from which on a generation is what a package has.
@@ -81,6 +83,10 @@ def in_file(file):
     for assumption in ("keras3", "tf1.4", "tf2.10"):
         if assumption in found:
             return assumption, found[assumption]
+    if file.options.assume in _BEFORE_SRC:
+        for node in file.imports:
+            if any(name.startswith("keras.src") for name in _imported(node)):
+                return "keras3", f"`keras.src` in {file.place(node)}"
     return None
 
 
@@ -89,15 +95,8 @@ def _of_node(node, file):
     match node:
         case cst.Name(value=name) if name in _NAMES:
             yield name, _NAMES[name]
-        case cst.ImportFrom() if node.module is not None and not node.relative:
-            module = tree.dotted(node.module)
-            if isinstance(node.names, cst.ImportStar):
-                imported = [module]
-            else:
-                imported = [f"{module}.{each.evaluated_name}" for each in node.names]
-            yield from _of_modules(imported)
-        case cst.Import():
-            yield from _of_modules([each.evaluated_name for each in node.names])
+        case cst.Import() | cst.ImportFrom():
+            yield from _of_modules(_imported(node))
         case cst.Attribute(attr=cst.Name(value=name)) if name in _LAST_NAMES:
             for qualified in file.qualified(node):
                 if qualified in _QUALIFIED:
@@ -107,6 +106,18 @@ def _of_node(node, file):
             for backend, assumption in _BACKENDS.items():
                 if re.search(rf"[\"']{backend}[\"']", text):
                     yield f'KERAS_BACKEND="{backend}"', assumption
+
+
+def _imported(node):
+    """The dotted names that a statement imports, of its file's package none."""
+    if isinstance(node, cst.Import):
+        return [each.evaluated_name for each in node.names]
+    if node.relative:
+        return []
+    module = tree.dotted(node.module)
+    if isinstance(node.names, cst.ImportStar):
+        return [module]
+    return [f"{module}.{each.evaluated_name}" for each in node.names]
 
 
 _LAST_NAMES = frozenset(name.rpartition(".")[2] for name in _QUALIFIED)

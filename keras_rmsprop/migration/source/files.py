@@ -5,12 +5,17 @@ import contextlib
 import dataclasses
 import difflib
 import functools
-import io
 import os
-import tokenize
 
 from keras_rmsprop.migration.files import replacing
-from keras_rmsprop.migration.source import configurations, evidence, findings
+from keras_rmsprop.migration.source import (
+    configurations,
+    elsewhere,
+    evidence,
+    findings,
+    project,
+    reading,
+)
 from keras_rmsprop.migration.source.cells import lines_of
 from keras_rmsprop.migration.source.mentions import mentions
 from keras_rmsprop.migration.source.notebooks import upgrade_notebook
@@ -19,8 +24,6 @@ from keras_rmsprop.migration.source.upgrade import upgrade_text
 
 # More files than this are worth another process, which takes as many at a time.
 _MANY = 32
-_ENDINGS = (".py", ".ipynb", ".gin", *configurations.ENDINGS)
-_SKIPPED_DIRECTORIES = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +90,13 @@ def upgrade_paths(paths, progress=None, **options):
       OSError: a path does not exist or cannot be read; before anything is yielded.
     """
     options = Options(**options)
+    _project.cache_clear()  # Files may have changed since the last time.
     files = list(
-        _distinct((file, path) for path in paths for file in _files(os.fspath(path)))
+        _distinct(
+            (file, path)
+            for path in map(os.fspath, paths)
+            for file in reading.files_below(path)
+        )
     )
     upgrade_file = functools.partial(_upgrade_file, options=options)
     with contextlib.ExitStack() as stack:
@@ -113,82 +121,49 @@ def _distinct(files):
             seen.add(key)
             if not os.access(file, os.R_OK):
                 raise PermissionError(f"{file!r} is not readable.")
-            top = given if os.path.isdir(given) else os.path.dirname(file)
-            yield file, top
+            yield file, given
 
 
-def _files(path):
-    if not os.path.isdir(path):
-        if not os.path.exists(path):
-            raise FileNotFoundError(f"{path!r} does not exist.")
-        if not os.path.isfile(path):
-            raise OSError(f"{path!r} is neither a file nor a directory.")
-        yield path
-        return
-    for directory, below, names in os.walk(path, onerror=_raise):
-        below[:] = sorted(
-            name for name in below if _is_walked(os.path.join(directory, name))
-        )
-        for name in sorted(names):
-            file = os.path.join(directory, name)
-            if name.endswith(_ENDINGS) and _is_plain(file):
-                yield file
-
-
-def _raise(error):
-    raise error
-
-
-def _is_walked(directory):
-    name = os.path.basename(directory)
-    return not (
-        name.startswith(".")
-        or name in _SKIPPED_DIRECTORIES
-        or os.path.islink(directory)
-        or os.path.exists(os.path.join(directory, "pyvenv.cfg"))
-    )
-
-
-def _is_plain(file):
-    return os.path.isfile(file) and not os.path.islink(file)
+@functools.lru_cache(maxsize=1)
+def _project(top):
+    return project.Project(top)
 
 
 def _upgrade_file(found, options):
     """Returns a `FileUpgrade`, or None for a file that does not mention RMSProp.
 
     Args:
-      found: the file, and the directory above which nothing is of interest.
+      found: the file, and the path by which it was found.
       options: an `Options`.
     """
-    path, top = found
+    path, given = found
     with open(path, "rb") as file:
         data = file.read()
     if not mentions(data):
         return None
+    top = given if os.path.isdir(given) else os.path.dirname(path)
     pinned = evidence.nearby(path, top)
     if pinned:
         assume, because = pinned
         options = dataclasses.replace(options, assume=assume, because=because)
     ending = os.path.splitext(path)[1]
     try:
-        encoding = "utf-8"
-        if ending not in _ENDINGS[1:]:
-            encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        text = data.decode(encoding)
-        if text.encode(encoding) != data:
-            raise UnicodeError("its bytes are no canonical form of its text")
+        text, encoding = reading.decoded(data, ending)
     except (SyntaxError, LookupError, UnicodeError) as error:
         return FileUpgrade(
             path, findings.not_handled("", f"cannot be decoded: {error}")
         )
-    if ending == ".ipynb":
-        upgrade = upgrade_notebook(text, options)
-    elif ending == ".gin":
+    beyond = None
+    if os.path.isdir(given):
+        beyond = elsewhere.Elsewhere(_project(given), path, options)
+    if ending == reading.NOTEBOOK:
+        upgrade = upgrade_notebook(text, options, beyond)
+    elif ending == reading.GIN:
         upgrade = configurations.upgrade_gin(text, options)
     elif ending in configurations.ENDINGS:
         upgrade = configurations.settings(text)
     else:
         # Other files import from a package's __init__.py.
         keep_imports = os.path.basename(path) == "__init__.py"
-        upgrade = upgrade_text(text, options, keep_imports)
+        upgrade = upgrade_text(text, options, keep_imports, beyond)
     return FileUpgrade(path, upgrade, encoding)

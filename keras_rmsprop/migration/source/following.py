@@ -4,7 +4,11 @@ import dataclasses
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import tree
+from keras_rmsprop.migration.source import inheritance, source_file, tree
+
+
+class Unclear(Exception):
+    """What reads an optimizer elsewhere cannot be known; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,24 +16,31 @@ class End:
     """An expression that gives the optimizer, where it is put to use.
 
     Attributes:
+      file: the `SourceFile` in which that is.
       node: the expression.
+      origin: the expression that makes the object anew whenever it is evaluated: the
+        construction, or the call of this file's function that constructs it.
       site: where that happens, seen from the construction: the call of this file's
         function in which `node` is, else `node` itself.
     """
 
+    file: source_file.SourceFile
     node: cst.CSTNode
+    origin: cst.CSTNode
     site: cst.CSTNode
 
 
 @dataclasses.dataclass(frozen=True)
 class Unread:
-    """A place in which the optimizer is kept and that others than this file may read.
+    """A place in which the optimizer is kept and that others may read unseen.
 
     Attributes:
+      file: the `SourceFile` in which that is.
       target: what was assigned to: an attribute or a global name.
       reason: why others may.
     """
 
+    file: source_file.SourceFile
     target: cst.CSTNode
     reason: str
 
@@ -46,49 +57,154 @@ def follow(file, value):
       value: the expression, the constructor call for one.
 
     Returns:
-      A list of `End` and `Unread`; empty where it is dropped.
+      A list of `End`; empty where it is dropped.
     """
-    return list(dict.fromkeys(_follow(file, value, None, frozenset())))
+    return list(dict.fromkeys(_Search(beyond=False).of(file, value)))
 
 
-def _follow(file, value, site, seen):
-    if value in seen:
-        return
-    seen = seen | {value}
-    parent = file.parent(value)
-    match parent:
-        case cst.Expr() | cst.If() | cst.While() | cst.Comparison():
+def follow_beyond(file, value):
+    """Does what `follow` does, and looks for what else may read the object.
+
+    It is followed into other files, where there is a project, and an attribute is
+    taken for read wherever one has its name.
+
+    Yields:
+      `End`s and `Unread`s; some may come twice.
+    """
+    return _Search(beyond=True).of(file, value)
+
+
+class _Search:
+    """One search for what becomes of an object.
+
+    Args:
+      beyond: whether to look into other files too.
+    """
+
+    def __init__(self, beyond):
+        self._beyond = beyond
+        self._seen = set()
+
+    def of(self, file, value):
+        return self._follow(file, value, value, None)
+
+    def _follow(self, file, value, origin, site):
+        if (value, origin, site) in self._seen:
             return
-        case cst.IfExp() | cst.BooleanOperation():
-            if isinstance(parent, cst.IfExp) and parent.test is value:
+        self._seen.add((value, origin, site))
+        parent = file.parent(value)
+        match parent:
+            case cst.Expr() | cst.If() | cst.While() | cst.Comparison():
                 return
-            yield from _follow(file, parent, site, seen)
+            case cst.IfExp() | cst.BooleanOperation():
+                if isinstance(parent, cst.IfExp) and parent.test is value:
+                    return
+                yield from self._follow(file, parent, origin, site)
+                return
+            case cst.Return():
+                function = file.function_around(parent)
+                calls, are_all = self._calls_of(file, function)
+                made_inside = function in file.ancestors(origin)
+                for where, call in calls:
+                    made = call if made_inside else origin
+                    yield from self._follow(where, call, made, site)
+                if are_all:
+                    return
+            case cst.Arg():
+                given = parameter(file, parent)
+                if given is not None:
+                    for load in file.loads_of(given.name):
+                        yield from self._follow(file, load, origin, site or value)
+                    return
+            case cst.Param():
+                made = file.function_around(parent) or origin  # Once, by its `def`.
+                for load in file.loads_of(parent.name):
+                    yield from self._follow(file, load, made, site)
+                return
+            case cst.NamedExpr():
+                yield from self._follow(file, parent, origin, site)
+        targets = _targets(file, value)
+        if not targets or any(tree.dotted(each) is None for each in targets):
+            yield End(file, value, origin, site or value)
             return
-        case cst.Return():
-            calls = list(_calls_of(file, parent))
-            for call in calls:
-                yield from _follow(file, call, site, seen)
-            if calls:
-                return
-        case cst.Arg():
-            parameter = _parameter(file, parent)
-            if parameter is not None:
-                for load in file.loads_of(parameter.name):
-                    yield from _follow(file, load, site or value, seen)
-                return
-        case cst.NamedExpr():
-            yield from _follow(file, parent, site, seen)
-    targets = _targets(file, value)
-    if not targets or any(tree.dotted(each) is None for each in targets):
-        yield End(value, site or value)
-        return
-    for target in targets:
-        loads = file.loads_of(target)
-        reason = _outside(file, target, loads)
+        for target in targets:
+            yield from self._follow_target(file, target, origin, site)
+
+    def _calls_of(self, file, function):
+        """The calls of a function, with their files, and whether these are all."""
+        if function.decorators or file.is_method(function):
+            return [], False
+        calls, are_all = [], True
+        seen, pending = set(), [(file, function.name)]
+        while pending:
+            where, name = pending.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            loads = [(where, load) for load in where.loads_of(name)]
+            if self._beyond and where.elsewhere is not None and where.is_global(name):
+                try:
+                    loads += list(where.elsewhere.reads(where, name))
+                except Unclear:
+                    are_all = False
+            for there, load in loads:
+                call = there.parent(load)
+                if there.is_import(load):
+                    pending.append((there, load))
+                elif isinstance(call, cst.Call) and call.func is load:
+                    calls.append((there, call))
+                else:
+                    are_all = False
+        return calls, are_all and bool(calls)
+
+    def _follow_target(self, file, target, origin, site):
+        if (target, origin, site) in self._seen:
+            return
+        self._seen.add((target, origin, site))
+        kept = _is_attribute(file, target) or file.is_global(target)
+        reason = self._beyond and kept and _outside(file, target)
         if reason:
-            yield Unread(target, reason)
-        for load in loads:
-            yield from _follow(file, load, site, seen)
+            yield Unread(file, target, reason)
+        is_read = False
+        try:
+            for where, load in self._loads(file, target, kept):
+                is_read = True
+                site_there = site if where is file else None
+                if where.is_import(load):
+                    yield from self._follow_target(where, load, origin, site_there)
+                else:
+                    yield from self._follow(where, load, origin, site_there)
+        except Unclear as error:
+            yield Unread(file, target, str(error))
+            return
+        if self._beyond and kept and not is_read:
+            where = "this file" if file.elsewhere is None else "the project"
+            yield Unread(file, target, f"which {where} never reads")
+
+    def _loads(self, file, target, kept):
+        """Yields what reads a target, with the files; those that take longest last."""
+        loads = file.loads_of(target)
+        if file.is_of_class(target):
+            loads = loads + _loads_by_self(file, target)
+        yield from ((file, load) for load in loads)
+        if self._beyond and _is_attribute(file, target):
+            for load in file.attribute_loads(tree.last(target)):
+                # A class's own attribute was looked for.
+                if load not in loads and tree.dotted(load.value) != "self":
+                    yield file, load
+        if self._beyond and kept and file.elsewhere is not None:
+            yield from file.elsewhere.reads(file, target)
+
+
+def _is_attribute(file, target):
+    return isinstance(target, cst.Attribute) or file.is_of_class(target)
+
+
+def _loads_by_self(file, target):
+    """Where a class's attribute is read by what are surely its objects."""
+    names = ("self", "cls", inheritance.class_around(file, target).name.value)
+    loads = file.attribute_loads(target.value)
+    return [each for each in loads if tree.dotted(each.value) in names]
 
 
 def _targets(file, value):
@@ -117,59 +233,43 @@ def _targets(file, value):
     return None
 
 
-def _outside(file, target, loads):
-    """Why code outside this file may read what was assigned, or None."""
-    if isinstance(target, cst.Attribute):
-        base = _foreign_base(file, target)
+def _outside(file, target):
+    """Why code that cannot be seen may read what was assigned, or None."""
+    owner = inheritance.owner(file, target)
+    if owner is not None:
+        base = inheritance.foreign_base(file, owner)
         if base:
             return f"whose class has the base `{base}`"
-        return None if loads else "which this file never reads"
-    if not loads and file.is_global(target):
-        return "which this file never reads"
+    name = tree.last(target)
+    if file.is_in_no_python(name):
+        return "which a line that is no Python names"
+    lookup = file.lookup(name)
+    if lookup is not None:
+        return f"which {file.place(lookup)} looks up by its name"
     return None
 
 
-def _foreign_base(file, target):
-    """A base, not of this file, of the class around an attribute of `self`."""
-    node = target
-    while node is not None and not isinstance(node, cst.ClassDef):
-        node = file.parent(node)
-    if node is None or tree.dotted(target.value) != "self":
-        return None
-    for base in node.bases:
-        name = tree.dotted(base.value)
-        if name != "object" and not file.definitions(base.value, cst.ClassDef):
-            return file.code(base.value)
-    return None
+def parameters(function):
+    """Returns the parameters of a function that arguments are given to one by one."""
+    found = function.params
+    return [*found.posonly_params, *found.params, *found.kwonly_params]
 
 
-def _calls_of(file, statement):
-    """The calls, in this file, of the function that a `return` belongs to."""
-    function = file.function_around(statement)
-    # What a method or a decorated function returns may be called from anywhere.
-    if function is None or function.decorators or file.is_method(function):
-        return
-    for load in file.loads_of(function.name):
-        call = file.parent(load)
-        if isinstance(call, cst.Call) and call.func is load:
-            yield call
-
-
-def _parameter(file, argument):
-    """The parameter of this file's function that an argument is given to, or None."""
+def parameter(file, argument):
+    """Returns the parameter of this file's function that gets an argument, or None."""
     call = file.parent(argument)
     if not isinstance(call, cst.Call) or argument.star:
         return None
     functions = file.definitions(call.func, cst.FunctionDef)
     if len(functions) != 1 or functions[0].decorators:
         return None
-    parameters = functions[0].params
-    named = [*parameters.posonly_params, *parameters.params]
+    [function] = functions
     if argument.keyword is None:
+        by_position = [*function.params.posonly_params, *function.params.params]
         before = call.args[: next(i for i, a in enumerate(call.args) if a is argument)]
-        if any(each.star for each in before) or len(before) >= len(named):
+        if any(each.star for each in before) or len(before) >= len(by_position):
             return None
-        return named[len(before)]
-    everything = [*named, *parameters.kwonly_params]
+        return by_position[len(before)]
+    by_name = function.params.params + function.params.kwonly_params
     name = argument.keyword.value
-    return next((each for each in everything if each.name.value == name), None)
+    return next((each for each in by_name if each.name.value == name), None)

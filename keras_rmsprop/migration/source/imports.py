@@ -227,7 +227,8 @@ def _is_freed(file, node, alias):
     bound = alias.asname.name if alias.asname else alias.name
     if file.is_quoted(bound.value):  # It may be in `__all__`.
         return False
+    callees = [tree.root(callee) for callee in file.callees]
     reads = file.loads_of(bound)
-    return bool(reads) and all(
-        any(read is tree.root(callee) for callee in file.callees) for read in reads
-    )
+    if not reads or any(all(read is not each for each in callees) for read in reads):
+        return False
+    return file.elsewhere is None or not file.elsewhere.is_imported(bound.value)

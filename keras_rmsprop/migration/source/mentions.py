@@ -9,7 +9,9 @@ import re
 from keras_rmsprop.migration.source import names
 
 _IMPORTED = frozenset(["rmsprop", "rmsprop_v2", "rmspropoptimizer"])
-_CODE_IN_A_STRING = re.compile(r"RMSPropOptimizer|RMSprop\s*[(.]|^\s*rmsprop\s*$", re.I)
+_CODE_IN_A_STRING = re.compile(
+    r"RMSPropOptimizer|RMSprop\s*[(.]|\.RMSprop$|^\s*rmsprop\s*$", re.I
+)
 
 
 def mentions(text):

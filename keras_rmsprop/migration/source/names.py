@@ -155,6 +155,12 @@ def is_foreign(qualified_name):
     return first in ROOTS and rest.split(".")[-1] in CLASS_NAMES
 
 
+def is_of_contrib(qualified_name):
+    """Whether it is the class of `tf.contrib.optimizer_v2`, TensorFlow 1.7 to 1.15."""
+    name, _ = _canonical(qualified_name)
+    return name.startswith("tensorflow.contrib.optimizer_v2.")
+
+
 def _canonical(name):
     """The name that means the same in the public API, and its ambiguous era."""
     for prefix, meaning, ambiguous in _PLACES:

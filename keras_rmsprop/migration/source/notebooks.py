@@ -12,12 +12,25 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _decode = json.JSONDecoder(strict=False).raw_decode
 
 
-def upgrade_notebook(text, options):
+def program_of(text):
+    """Returns the `cells.Program` of a notebook.
+
+    Args:
+      text: the notebook's JSON, a str.
+
+    Raises:
+      ValueError: it is no notebook in Python.
+    """
+    return _program(_sources_in_python(text))
+
+
+def upgrade_notebook(text, options, elsewhere=None):
     """Rewrites the uses of RMSProp in the code cells of a notebook.
 
     Args:
       text: the notebook's JSON, a str.
       options: an `Options`.
+      elsewhere: as in `upgrade_program`.
 
     Returns:
       An `Upgrade` whose codes are JSON and whose findings name cells, counted from
@@ -25,15 +38,11 @@ def upgrade_notebook(text, options):
       with a "not handled" finding.
     """
     try:
-        sources = _sources(text)
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-        return findings.not_handled(text, f"no notebook that can be read: {error}")
-    language = _language(text)
-    if language not in ("", "python", "ipython"):
-        return findings.not_handled(text, f"a notebook in {language}")
-    texts = [source.text for source in sources]
-    program = cells.Program(texts, [source.cell for source in sources])
-    upgrade = upgrade_program(program, options)
+        sources = _sources_in_python(text)
+    except ValueError as error:
+        return findings.not_handled(text, str(error))
+    program = _program(sources)
+    upgrade = upgrade_program(program, options, elsewhere=elsewhere)
     after = text
     if upgrade.changed:
         changes = zip(sources, program.split(upgrade.code), strict=True)
@@ -41,6 +50,22 @@ def upgrade_notebook(text, options):
             if new != source.text:
                 after = source.replaced(after, new)
     return dataclasses.replace(upgrade, before=text, code=after)
+
+
+def _program(sources):
+    texts = [source.text for source in sources]
+    return cells.Program(texts, [source.cell for source in sources])
+
+
+def _sources_in_python(text):
+    try:
+        sources = _sources(text)
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise ValueError(f"no notebook that can be read: {error}") from error
+    language = _language(text)
+    if language not in ("", "python", "ipython"):
+        raise ValueError(f"a notebook in {language}")
+    return sources
 
 
 class _Source:

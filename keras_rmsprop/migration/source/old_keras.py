@@ -16,8 +16,13 @@ def check_for_modern(construction, arguments):
         )
     if "lr" in arguments and "learning_rate" in arguments:
         raise source_file.Undecided("both `lr` and `learning_rate` are given")
+    rate = arguments.value("lr") or arguments.value("learning_rate")
+    if rate is not None and construction.is_tensor(rate):
+        raise source_file.Undecided(
+            "its learning rate is a tensor or variable, which a Keras 3 optimizer does "
+            "not take: give it a number, or keep it by `--to compat`"
+        )
     if _has_decay(arguments):
-        rate = arguments.value("lr") or arguments.value("learning_rate")
         if rate is not None and construction.is_computed(rate):
             raise source_file.Undecided(
                 "its learning rate is computed and decays too: "

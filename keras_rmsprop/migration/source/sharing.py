@@ -4,38 +4,51 @@ import re
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import tree, uses
-from keras_rmsprop.migration.source.following import Unread, follow
+from keras_rmsprop.migration.source import following, tree, uses
 
 _OF_A_MODEL = re.compile(r"\.(trainable_)?(variables|weights)$")
 _BUILDER = re.compile(r"build|make|create|compile|model|network|gan\b|critic|generator")
+_COLLECTIONS = (cst.BaseElement, cst.BaseDictElement)
 _LOOPS = (cst.For, cst.While, cst.ListComp, cst.DictComp, cst.GeneratorExp, cst.SetComp)
 
 
-def shared(file, call):
+def shared(file, call, follow=following.follow):
     """Returns why a Keras 3 optimizer, which serves one model, will not do, or None.
 
     Args:
       file: the `SourceFile`.
       call: the constructor call.
+      follow: `following.follow` or `following.follow_beyond`.
     """
     found = []
     for use in follow(file, call):
-        if isinstance(use, Unread):
+        if isinstance(use, following.Unread):
             continue
-        if isinstance(file.parent(use.node), (cst.BaseElement, cst.BaseDictElement)):
-            return _advice(f"is put into a collection in {file.place(use.node)}")
-        served = _served(file, use)
+        where = use.file
+        served = _served(where, use)
         if served is None:
+            if isinstance(where.parent(use.node), _COLLECTIONS):
+                return _advice(f"is put into a collection in {where.place(use.node)}")
             continue
-        if _is_repeated(file, call, use, served):
-            return _advice(f"serves several models in {file.place(use.site)}")
+        if _is_repeated(use, served):
+            return _advice(f"serves several models in {where.place(use.site)}")
         for other, model in found:
-            if model.differs(served) and not _exclude(file, other.site, use.site):
-                places = f"{file.place(other.site)} and {file.place(use.site)}"
+            same = other.origin is use.origin and not _exclude(other, use)
+            if same and model.differs(served):
+                places = f"{other.file.place(other.site)} and {where.place(use.site)}"
                 return _advice(f"serves several models, in {places}")
         found.append((use, served))
     return None
+
+
+def is_in_loop(file, node, outer):
+    """Whether a loop or another function stands between a node and one around it."""
+    for above in file.ancestors(node):
+        if above is outer:
+            return False
+        if isinstance(above, (*_LOOPS, cst.Lambda, cst.FunctionDef)):
+            return True
+    return False
 
 
 def _advice(what):
@@ -67,6 +80,10 @@ class _Served:
 
 def _served(file, use):
     """Returns a `_Served`, or None for a use that trains nothing."""
+    compilation = uses.compilation(file, use.node)
+    if compilation is not None:
+        model = compilation.func.value
+        return _Served(file.code(model), tree.root(model))
     parent = file.parent(use.node)
     call = file.parent(parent)
     if not isinstance(call, cst.Call):
@@ -84,8 +101,6 @@ def _served(file, use):
             given = _given(file, use.site, root)
             text = text.replace(file.code(root), given, 1) if given else text
         return _Served(text, root, is_applied=True)
-    if uses.is_compiled(file, use.node):
-        return _Served(file.code(call.func.value), tree.root(call.func.value))
     name = tree.dotted(call.func)
     if name and _BUILDER.search(name.split(".")[-1].lower()):
         return _Served(file.code(call), call)
@@ -105,22 +120,22 @@ def _given(file, site, name):
     return None
 
 
-def _is_repeated(file, call, use, served):
+def _is_repeated(use, served):
     """Whether a use takes place several times, with several models, for one object."""
-    around = set(file.ancestors(call))
-    for node in file.ancestors(use.site):
+    around = set(use.file.ancestors(use.origin))
+    for node in use.file.ancestors(use.site):
         if node in around:
             return False
         if isinstance(node, _LOOPS) and _is_bound_in(
-            file, served.root, node, only_by_loop=served.is_applied
+            use.file, served.root, node, only_by_loop=served.is_applied
         ):
             return True
         if (
             isinstance(node, cst.FunctionDef)
             and use.site is use.node
             and not served.is_applied
-            and _is_bound_in(file, served.root, node)
-            and _is_called_repeatedly(file, node)
+            and _is_bound_in(use.file, served.root, node)
+            and _is_called_repeatedly(use.file, node)
         ):
             return True
     return False
@@ -161,10 +176,13 @@ def _is_called_repeatedly(file, function):
     )
 
 
-def _exclude(file, one, other):
-    """Whether two places stand in branches of which only one is taken."""
-    above = {node: child for child, node in file.steps_up(one)}
-    for child, node in file.steps_up(other):
+def _exclude(one, other):
+    """Whether only one of two uses takes place in any program."""
+    file = one.file
+    if other.file is not file:
+        return not file.elsewhere.meet(file, other.file)
+    above = {node: child for child, node in file.steps_up(one.site)}
+    for child, node in file.steps_up(other.site):
         if node in above:
             is_branching = isinstance(node, (cst.If, cst.IfExp, cst.Try))
             return is_branching and child is not above[node]

@@ -9,6 +9,10 @@ from libcst import metadata
 from keras_rmsprop.migration.source import findings, names
 from keras_rmsprop.migration.source.tree import Tree, dotted, is_string, root
 
+# By these an attribute or a name is found by a string.
+_LOOKUPS = frozenset({"getattr", "attrgetter"})
+_NAMESPACES = frozenset({"globals", "vars", "locals", "__dict__"})
+
 
 class Undecided(Exception):
     """A place that has to be left alone; the message says why."""
@@ -22,6 +26,8 @@ class SourceFile(Tree):
 
     Attributes:
       options: the `Options` of this upgrade.
+      elsewhere: the `Elsewhere` of the project; None where there is only this file.
+      path: the path of the file, where there is a project.
       edits: a mapping from a node to a function of the updated node.
       findings: a set of `Finding`.
       rewritten: a set of `Rewrite`.
@@ -33,10 +39,12 @@ class SourceFile(Tree):
         lines after which it will be, None for the top of the file.
     """
 
-    def __init__(self, module, options, program):
+    def __init__(self, module, options, program, elsewhere=None, path=None, name=""):
         wrapper = metadata.MetadataWrapper(module, unsafe_skip_copy=True)
         super().__init__(wrapper.module)
         self.options = options
+        self.elsewhere = elsewhere
+        self.path = path or (elsewhere and elsewhere.path)
         self.edits = {}
         self.findings = set()
         self.rewritten = set()
@@ -48,6 +56,7 @@ class SourceFile(Tree):
         self._contexts = wrapper.resolve(metadata.ExpressionContextProvider)
         self._left = set()
         self._program = program
+        self._name = name
 
     def report(self, node, kind, message):
         place = self._program.place(self.line(node))
@@ -76,7 +85,8 @@ class SourceFile(Tree):
     def place(self, node):
         """Returns where a node is, as a message says it."""
         cell, line = self._program.place(self.line(node))
-        return f"cell {cell}, line {line}" if cell else f"line {line}"
+        where = f"cell {cell}, line {line}" if cell else f"line {line}"
+        return f"{where} of {self._name}" if self._name else where
 
     def scope(self, node):
         return self._scopes.get(node)
@@ -147,7 +157,7 @@ class SourceFile(Tree):
         if not isinstance(target, cst.Name):
             self.asked_read.add(f".{target.attr.value}")
             return self._attribute_loads.get(dotted(target), [])
-        scope = self.scope(target) or self.scope(self.module)
+        scope = self._scope_of_binding(target)
         if not isinstance(scope, metadata.FunctionScope):
             self.asked_read |= {target.value, f".{target.value}"}
         loads = [
@@ -187,6 +197,28 @@ class SourceFile(Tree):
             )
         )
 
+    def attribute_loads(self, name):
+        """Returns the places where an attribute of some name is read, of whatever."""
+        self.asked_read.add(f".{name}")
+        return [
+            node
+            for node in self.of_kind(cst.Attribute)
+            if node.attr.value == name and self.is_load(node)
+        ]
+
+    def assigns(self, attribute):
+        """Whether the file binds an attribute itself, as it is written."""
+        if not isinstance(attribute, cst.Attribute):
+            return False
+        self.asked_read.add(f".{attribute.attr.value}")
+        name = dotted(attribute)
+        return any(
+            not self.is_load(node) and dotted(node) == name
+            for node in self.of_kind(cst.Attribute)
+            if node.attr.value == attribute.attr.value
+            and not isinstance(self.parent(node), cst.ImportAlias)
+        )
+
     def bindings_of(self, name):
         """Returns the nodes that bind what a name reads, where this file does."""
         scope = self.scope(name)
@@ -211,22 +243,53 @@ class SourceFile(Tree):
 
     def is_global(self, target):
         """Whether a name is one of the module."""
-        scope = self.scope(target)
-        return scope is None or isinstance(scope, metadata.GlobalScope)
+        return isinstance(self._scope_of_binding(target), metadata.GlobalScope)
+
+    def is_of_class(self, target):
+        """Whether a name is bound in the body of a class, as its attribute."""
+        return isinstance(self._scope_of_binding(target), metadata.ClassScope)
+
+    def is_import(self, node):
+        """Whether a name stands in an import, as what that binds."""
+        return isinstance(self.parent(node), (cst.ImportAlias, cst.AsName))
+
+    def _scope_of_binding(self, target):
+        # The names in an import have no scope of their own.
+        nodes = (target, *self.ancestors(target))
+        return next(scope for node in nodes if (scope := self.scope(node)))
 
     def may_be_class(self, node):
         """Whether the last part of a name could be that of an RMSProp class."""
         last = node.attr.value if isinstance(node, cst.Attribute) else node.value
         return last in self._class_names
 
+    def may_be_named(self, node, wanted):
+        """Whether a dotted expression may end in one of some names, imports followed.
+
+        What `qualified` would say costs a hundred times as much.
+        """
+        if isinstance(node, cst.Attribute):
+            return node.attr.value in wanted
+        return isinstance(node, cst.Name) and (
+            node.value in wanted
+            or not self._renamed.get(node.value, frozenset()).isdisjoint(wanted)
+        )
+
     @functools.cached_property
     def _class_names(self):
-        renamed = {
-            alias.evaluated_alias
-            for alias in self.of_kind(cst.ImportAlias)
-            if alias.evaluated_name.split(".")[-1] in names.CLASS_NAMES
-        }
-        return names.CLASS_NAMES | renamed
+        return names.CLASS_NAMES.union(
+            new for new, old in self._renamed.items() if old & names.CLASS_NAMES
+        )
+
+    @functools.cached_property
+    def _renamed(self):
+        """The last parts of imported names by the names that they were given."""
+        renamed = {}
+        for alias in self.of_kind(cst.ImportAlias):
+            if alias.evaluated_alias:
+                last = alias.evaluated_name.split(".")[-1]
+                renamed.setdefault(alias.evaluated_alias, set()).add(last)
+        return renamed
 
     def values_of(self, name):
         """Returns the expressions assigned to what a name reads, where seen."""
@@ -237,6 +300,17 @@ class SourceFile(Tree):
             and isinstance(self.parent(assignment.node), cst.AssignTarget)
         ]
         return [statement.value for statement in statements]
+
+    def values_of_attribute(self, attribute):
+        """Returns the expressions assigned to what is written as an attribute is."""
+        name = dotted(attribute)
+        self.asked_read.add(f".{attribute.attr.value}")
+        return [
+            node.value
+            for node in self.of_kind(cst.Assign, cst.AnnAssign)
+            if node.value is not None
+            and any(dotted(each) == name for each in _targets_of(node))
+        ]
 
     @functools.cached_property
     def _order(self):
@@ -284,9 +358,35 @@ class SourceFile(Tree):
     def is_quoted(self, name):
         """Whether a name is a string literal, or a word in a line that is no Python."""
         self.asked_read.add(f'"{name}')
-        if re.search(rf"\b{name}\b", self._program.no_python):
-            return True
-        return any(is_string(node, name) for node in self.of_kind(cst.SimpleString))
+        return self.is_in_no_python(name) or any(
+            is_string(node, name) for node in self.of_kind(cst.SimpleString)
+        )
+
+    def lookup(self, name):
+        """Returns where a name or attribute is looked up by a string, or None."""
+        self.asked_read.add(f'"{name}')
+        for string in self.of_kind(cst.SimpleString):
+            if is_string(string, name):
+                parent = self.parent(string)
+                node = self.parent(self.parent(parent))
+                match parent:
+                    case cst.Arg():
+                        call = self.parent(parent)
+                        if isinstance(call, cst.Call) and self.may_be_named(
+                            call.func, _LOOKUPS
+                        ):
+                            return call
+                    case cst.Index() if isinstance(node, cst.Subscript):
+                        mapping = node.value
+                        if isinstance(mapping, cst.Call):
+                            mapping = mapping.func
+                        if self.may_be_named(mapping, _NAMESPACES):
+                            return node
+        return None
+
+    def is_in_no_python(self, name):
+        """Whether a name is a word in a magic or another line that is no Python."""
+        return re.search(rf"\b{name}\b", self._program.no_python) is not None
 
     @functools.cached_property
     def _attribute_loads(self):
@@ -319,6 +419,12 @@ class SourceFile(Tree):
         if not isinstance(target, cst.AssignTarget) or len(statement.targets) > 1:
             return set()
         return set(filter(names.is_namespace, self._qualified(statement.value, seen)))
+
+
+def _targets_of(node):
+    if isinstance(node, cst.AnnAssign):
+        return [node.target]
+    return [each.target for each in node.targets]
 
 
 def _one_line(code):

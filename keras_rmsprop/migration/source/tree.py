@@ -151,6 +151,11 @@ def root(node):
     return node
 
 
+def last(node):
+    """Returns the last part of a dotted expression."""
+    return node.attr.value if isinstance(node, cst.Attribute) else node.value
+
+
 def literal(node):
     """Returns the value of a literal, or Ellipsis where it is none."""
     try:

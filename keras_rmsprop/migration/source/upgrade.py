@@ -66,28 +66,35 @@ update_rule="tf1")  # fast
     return upgrade_text(code, options, keep_imports)
 
 
-def upgrade_text(code, options, keep_imports=False):
-    """Does what `upgrade_source` does, with the options in an `Options`."""
+def upgrade_text(code, options, keep_imports=False, elsewhere=None):
+    """Does what `upgrade_program` does, for a text."""
     if not mentions(code):
         return findings.Upgrade(code, code)
     program = cells.Program([code])
-    upgraded = upgrade_program(program, options, keep_imports)
+    upgraded = upgrade_program(program, options, keep_imports, elsewhere)
     after = program.restored(upgraded.code) if upgraded.changed else code
     return dataclasses.replace(upgraded, before=code, code=after)
 
 
-def upgrade_program(program, options, keep_imports=False):
+def upgrade_program(program, options, keep_imports=False, elsewhere=None):
     """Upgrades a `cells.Program`.
+
+    Args:
+      program: the `Program`.
+      options: an `Options`.
+      keep_imports: as in `upgrade_source`.
+      elsewhere: the `Elsewhere` of the project that the program is a module of; None
+        where there is only the program.
 
     Returns:
       An `Upgrade` of the program's code, with hidden lines still hidden.
     """
     upgraded, found, rewritten = None, set(), set()
     try:
-        file, upgraded = _understood(program, options, keep_imports)
+        file, upgraded = _understood(program, options, keep_imports, elsewhere)
         if file is not None:
             found, rewritten = file.findings, file.rewritten
-    except _Unparsable as error:
+    except Unparsable as error:
         found = {_not_handled(program, *error.args)}
     except RecursionError:
         found = {_not_handled(program, 0, "it is nested too deeply")}
@@ -105,37 +112,49 @@ def _not_handled(program, line, reason):
     return findings.at_place(program.place(line), findings.NOT_HANDLED, reason)
 
 
-class _Unparsable(Exception):
+class Unparsable(Exception):
     """Arguments: the line, 0 where there is none, and the reason."""
 
 
-def _parse(code):
-    """Returns the module, or None where code never refers to RMSProp."""
+def parse(code, is_wanted=lambda tree: True):
+    """Returns the `libcst.Module` of code.
+
+    Args:
+      code: the code.
+      is_wanted: a function of the `ast.Module`, which takes less time to have.
+
+    Returns:
+      The module; None where it is not wanted.
+
+    Raises:
+      Unparsable: the code is no Python 3 that can be handled.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Invalid escapes are the owner's affair.
             # Python's parser refuses what is nested so deeply that libcst's crashes.
-            if not refers(ast.parse(code)):
+            if not is_wanted(ast.parse(code)):
                 return None
         module = cst.parse_module(code)
     except SyntaxError as error:
-        raise _Unparsable(error.lineno or 0, f"no Python 3: {error.msg}") from None
+        raise Unparsable(error.lineno or 0, f"no Python 3: {error.msg}") from None
     except cst.ParserSyntaxError as error:
-        raise _Unparsable(error.raw_line, "no Python 3 that libcst reads") from None
+        raise Unparsable(error.raw_line, "no Python 3 that libcst reads") from None
     except (ValueError, MemoryError) as error:
-        raise _Unparsable(0, f"cannot be parsed: {error or 'too deep'}") from None
+        raise Unparsable(0, f"cannot be parsed: {error or 'too deep'}") from None
     if module.code != code:
-        raise _Unparsable(0, "its line ends or form feeds would not be kept")
+        raise Unparsable(0, "its line ends or form feeds would not be kept")
     return module
 
 
-def _understood(program, options, keep_imports):
+def _understood(program, options, keep_imports, elsewhere):
     """Returns the `SourceFile` and the code after its edits; None for nothing to do."""
+    program.hide_irrelevant()
     while True:
-        module = _parse(program.code)
+        module = parse(program.code, refers)
         if module is None:
             return None, None
-        file = source_file.SourceFile(module, options, program)
+        file = source_file.SourceFile(module, options, program, elsewhere)
         # What looks at the module is about all that the others have left.
         for node in (*file.nodes[1:], file.module):
             for handler in rewrites.handlers_of(type(node)):

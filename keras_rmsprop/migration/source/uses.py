@@ -1,11 +1,17 @@
 """Whether what becomes of an optimizer allows it to become another one."""
 
+import itertools
 import re
 
 import libcst as cst
 
 from keras_rmsprop.migration.source import tree
-from keras_rmsprop.migration.source.following import End, Unread, follow
+from keras_rmsprop.migration.source.following import (
+    End,
+    Unread,
+    follow,
+    follow_beyond,
+)
 
 # What OptimizerV2 offers and Keras 3 does not.
 _LEGACY_ONLY = frozenset(
@@ -29,6 +35,9 @@ _LEGACY_ONLY = frozenset(
         "weights",
     ]
 )
+_BY_NAME = ("getattr", "setattr", "hasattr")
+# An argument and its call; or an element of a dict, that, and these two.
+_DEPTH_IN_COMPILE = 4
 _WRAPPER = re.compile(r"Optimizer(V2)?$|^(SWA|MovingAverage|Lookahead)$")
 
 
@@ -43,16 +52,19 @@ def tf1_only(file, call):
       file: the `SourceFile`.
       call: the constructor call.
     """
-    for use in follow(file, call):
+    for use in follow_beyond(file, call):
         if isinstance(use, Unread):
-            what = f"is kept in `{file.code(use.target)}`, {use.reason}"
-        elif is_compiled(file, use.node) or _is_eager_apply(file, use.node):
+            where = f"`{use.file.code(use.target)}`"
+            return (
+                f"the optimizer is kept in {where}, {use.reason}: "
+                "what may read it may need the TF1 API, and only `--to compat` keeps "
+                "that"
+            )
+        if compilation(use.file, use.node) or _is_eager_apply(use.file, use.node):
             continue
-        else:
-            what = _describe(file, use.node)
         return (
-            f"the optimizer {what}, which may need the TF1 API: "
-            "only `--to compat` keeps that"
+            f"the optimizer {_describe(use.file, use.node)}, "
+            "which may need the TF1 API: only `--to compat` keeps that"
         )
     return None
 
@@ -64,11 +76,12 @@ def compiled(file, call):
       file: the `SourceFile`.
       call: the constructor call.
     """
-    for use in follow(file, call):
-        if isinstance(use, End) and is_compiled(file, use.node):
+    for use in follow_beyond(file, call):
+        if isinstance(use, End) and compilation(use.file, use.node):
+            what = _describe(use.file, use.node)
             return (
-                f"the optimizer {_describe(file, use.node)}, and `compile` of Keras 3 "
-                "takes no TF1 optimizer: the default target gives it one that it takes"
+                f"the optimizer {what}, and `compile` of Keras 3 "
+                "takes no TF1 optimizer: try the default target"
             )
     return None
 
@@ -81,7 +94,7 @@ def legacy_only(file, call):
       call: the constructor call.
     """
     for use in follow(file, call):
-        if isinstance(use, End) and _needs_legacy(file, use.node):
+        if _needs_legacy(file, use.node):
             return (
                 f"the optimizer {_describe(file, use.node)}, which Keras 3 optimizers "
                 "lack: only `--to compat` keeps that"
@@ -97,7 +110,7 @@ def old_get_updates(file, call):
       call: the constructor call.
     """
     for use in follow(file, call):
-        attribute = isinstance(use, End) and file.parent(use.node)
+        attribute = file.parent(use.node)
         match attribute:
             case cst.Attribute(attr=cst.Name(value="get_updates")):
                 called = file.parent(attribute)
@@ -115,6 +128,8 @@ def _needs_legacy(file, value):
     if isinstance(parent, cst.Arg):
         call = file.parent(parent)
         name = isinstance(call, cst.Call) and tree.dotted(call.func)
+        if name in _BY_NAME and len(call.args) > 1:
+            return tree.literal(call.args[1].value) in _LEGACY_ONLY
         return bool(name) and _WRAPPER.search(name.split(".")[-1]) is not None
     if not isinstance(parent, cst.Attribute):
         return False
@@ -129,13 +144,12 @@ def _needs_legacy(file, value):
     )
 
 
-def is_compiled(file, value):
-    """Whether an expression is the optimizer given to `something.compile`."""
-    argument = file.parent(value)
-    if not isinstance(argument, cst.Arg):
-        return False
-    call = file.parent(argument)
-    return isinstance(call, cst.Call) and optimizer_of_compile(call) is argument
+def compilation(file, value):
+    """Returns the call of `something.compile` that gets an optimizer, or None."""
+    for node in itertools.islice(file.ancestors(value), _DEPTH_IN_COMPILE):
+        if isinstance(node, cst.Call):
+            return node if expression_of_compile(node) is value else None
+    return None
 
 
 def optimizer_of_compile(call):

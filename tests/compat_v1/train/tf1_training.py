@@ -86,7 +86,7 @@ def state_of(optimizer, variables):
 
 
 def assert_same_bits(actual, expected):
-    """Asserts that dictionaries of arrays, possibly nested, are finite and equal to the bit."""
+    """Asserts that dictionaries of arrays are finite and equal to the bit."""
     assert actual.keys() == expected.keys()
     for name in expected:
         if isinstance(expected[name], dict):

@@ -67,6 +67,39 @@ class GinTest(parameterized.TestCase):
         )
         self.assertEqual(upgrade_source(code).code, code)
 
+    @parameterized.parameters(
+        ("x.s = 'tf.train.RMSPropOptimizer'  # a name", "not handled"),
+        ("x.s = 'rmsprop'", "not handled"),
+        ("x.o = [@RMSprop(), 'x']", "left alone"),
+        ("RMSprop.lr = 0.1", "left alone"),
+        ("x.o = @a/keras.optimizers.legacy.RMSprop", "left alone"),
+        ("x.o = @tf.contrib.optimizer_v2.RMSPropOptimizer", "left alone"),
+        ('x.s = """\n@tf.train.RMSPropOptimizer\n"""', None),
+        ("x.s = 'use @tf.train.RMSPropOptimizer'", None),
+        ("x.o = @my.RMSPropOptimizer()", None),
+        ("x.o = @torch.optim.RMSprop", None),
+        ("x.o = @tf.train.RMSPropOptimizerX", None),
+    )
+    def test_what_is_no_binding_of_tf1s_class_stays(self, code, kind):
+        upgrade = configurations.upgrade_gin(f"a = 1\n{code}\n", Options(to="compat"))
+        self.assertFalse(upgrade.changed)
+        self.assertEqual(
+            [(each.line, each.kind) for each in upgrade.findings],
+            [(2, kind)] if kind else [],
+        )
+
+    @parameterized.parameters(
+        ("s.tag = '#1'; x.o = @{}", "compat_v1.train.RMSPropOptimizer"),
+        ("x.o = [@a/b/{}(), @Other()]", "compat_v1.train.RMSPropOptimizer"),
+        ("x.s = '\\'#'\nb/{}.decay = %rate", "compat_v1.train.RMSPropOptimizer"),
+    )
+    def test_bindings_are_found_beside_strings(self, code, after):
+        for name in ("RMSPropOptimizer", "tf.compat.v1.train.RMSPropOptimizer"):
+            upgrade = configurations.upgrade_gin(
+                code.format(name), Options(to="compat")
+            )
+            self.assertEqual(upgrade.code, code.format(after))
+
     def test_other_strings_are_no_bindings(self):
         code = "import gin\nprint('tf.train.RMSPropOptimizer.decay = 0.9')\n"
         self.assertFalse(upgrade_source(code, to="compat").changed)
@@ -81,6 +114,17 @@ class SettingsTest(parameterized.TestCase):
         "python train.py --optimizer=rmsprop",
         "python train.py --optimizer rmsprop",
         "optimizer_name = tf.train.RMSPropOptimizer",
+        "  - rmsprop",
+        "values: ['adam', 'rmsprop']",
+        "optimizer: [adam, rmsprop]",
+        "optim: {name: rmsprop, lr: 1e-3}",
+        "_target_: tf.keras.optimizers.RMSprop",
+        "solver: rmsprop  # best",
+        "optimizer: !RMSProp",
+        "optimizer: &o RMSprop",
+        "python t.py --opt rmsprop --lr 1",
+        'export OPT="rmsprop"',
+        'command: ["t.py", "--optimizer", "rmsprop"]',
     )
     def test_are_named_with_their_line(self, line):
         upgrade = configurations.settings(f"a\n{line}\n")
@@ -89,7 +133,14 @@ class SettingsTest(parameterized.TestCase):
         self.assertEqual((finding.line, finding.kind), (2, "not handled"))
 
     @parameterized.parameters(
-        "# optimizer: RMSProp", "text: like RMSProp", "rmsprop: 1"
+        "# optimizer: RMSProp",
+        "text: like RMSProp",
+        "rmsprop: 1",
+        'description: "Trained with RMSProp, and Adam"',
+        "image: my/rmsprop:latest",
+        "path: /data/rmsprop/x",
+        "name: rmsprop_baseline",
+        "pip install keras-rmsprop",
     )
     def test_other_mentions_are_none(self, line):
         self.assertEmpty(configurations.settings(f"{line}\n").findings)

@@ -394,6 +394,30 @@ class NamedTest(parameterized.TestCase):
         self.assertEmpty(_reasons(upgrade))
 
     @parameterized.parameters(
+        "def f(o):\n    m.compile(optimizer=o)\nf({0})",
+        "def f(x, *, o=0):\n    m.compile(o)\nf(1, o={0} if x else 0)\nf(2, o={0})",
+        "def f(o, /):\n    if x: m.compile(o or 'adam')\nf({0})\nf({0})",
+    )
+    def test_strings_reach_compile_by_a_parameter_too(self, code):
+        code = f"import keras\n{{1}}{code}\n"
+        new = f"keras_rmsprop.RMSprop({_LEGACY})"
+        upgrade = upgrade_source(code.format("'rmsprop'", ""))
+        self.assertEqual(upgrade.code, code.format(new, "import keras_rmsprop\n"))
+        self.assertEmpty(_reasons(upgrade))
+
+    @parameterized.parameters(
+        "def f(o='rmsprop'):\n    m.compile(o)",
+        "def f(o):\n    print(o)\n    m.compile(o)\nf('rmsprop')",
+        "def f(o):\n    m.compile(o)\n    n.compile(o)\nf('rmsprop')",
+        "def f(o):\n    for m in ms: m.compile(o)\nf('rmsprop')",
+        "def f(o):\n    g = lambda: m.compile(o)\nf('rmsprop')",
+        "def f(o):\n    o = o or 'adam'\n    m.compile(o)\nf('rmsprop')",
+        "def f(*o):\n    m.compile(o)\nf('rmsprop')",
+        "def f(x, o):\n    m.compile(o)\nf(*x, 'rmsprop')",
+        "@cached\ndef f(o):\n    m.compile(o)\nf('rmsprop')",
+        "import re\ndef f(o):\n    re.compile(o)\nf('rmsprop')",
+        "class A:\n  def f(s, o): s.m.compile(o)\n  def g(s): s.f('rmsprop')",
+        "def f(o):\n    m.compile(o)\nmap(f, ['rmsprop'])",
         "o = 'rmsprop'\nprint(o)\nmodel.compile(o)",
         "o = 'rmsprop'\ndef f(): model.compile(o)",
         "o = 'rmsprop'\nfor m in models:\n    m.compile(o)",
@@ -468,11 +492,33 @@ class NamedTest(parameterized.TestCase):
         "tf.name_scope('rmsprop')",
         "raise ValueError('rmsprop')",
         "f(name='RMSprop')",
+        "__all__ = ['RMSprop']",
         "def f(name='RMSprop'): pass",
     )
     def test_strings_that_name_no_optimizer_stay_without_a_word(self, code):
         code = f"import tensorflow as tf\n{code}\n"
         self.assertEmpty(upgrade_source(code).findings)
+
+
+class StockTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ("tf.train.RMSPropOptimizer(0.1, epsilon=0)", "tf2.10"),
+        ("tf.keras.optimizers.RMSprop(0.1, .9, 0.0)", "tf1.4"),
+    )
+    def test_no_epsilon_stays_for_it_would_be_read_as_the_default(self, call, assume):
+        code = f"import tensorflow as tf\nmodel.compile({call})\n"
+        upgrade = upgrade_source(code, to="keras", accept=_ALL, assume=assume)
+        self.assertEqual(upgrade.code, code)
+        [finding] = _reasons(upgrade)
+        self.assertIn("write a small number", finding.message)
+
+    def test_what_sets_a_rate_is_found_by_another_name_too(self):
+        code = (
+            "import keras\nfrom keras.callbacks import ReduceLROnPlateau as Reduce\n"
+            "model.compile(keras.optimizers.RMSprop(lr=0.1, decay=1e-6))\n"
+        )
+        [note] = _reasons(upgrade_source(code), "note")
+        self.assertIn("`ReduceLROnPlateau` in line 2 cannot set", note.message)
 
 
 class LayoutTest(parameterized.TestCase):
@@ -875,8 +921,10 @@ class LearningRateTest(parameterized.TestCase):
             "def f(m):\n    keras.backend.set_value(m.optimizer.learning_rate, x)",
             "`m.optimizer.learning_rate = x`",
         ),
+        ("model.optimizer.lr = 0.5", "`model.optimizer.learning_rate`"),
+        ("self.m.optimizer.lr.assign(0.5)", "`self.m.optimizer.learning_rate`"),
     )
-    def test_by_the_backend_is_noted(self, line, instead):
+    def test_by_the_backend_or_by_its_old_name_is_noted(self, line, instead):
         code = f"import keras\nopt = keras.optimizers.RMSprop(lr=0.1)\n{line}\n"
         [finding] = _reasons(upgrade_source(code), "note")
         self.assertIn(f"write {instead}", finding.message)
@@ -929,6 +977,12 @@ class EvidenceTest(parameterized.TestCase):
             [finding] = _reasons(upgrade, "assumed")
             self.assertIn(f", because of {why}", finding.message)
 
+    @parameterized.parameters(("tf1.4", True), ("tf2.10", True), ("keras2", False))
+    def test_keras_src_is_younger_than_what_was_before(self, assume, decides):
+        code = "import keras\nfrom keras.src import layers\nm.compile('rmsprop')\n"
+        [finding] = _reasons(upgrade_source(code, assume=assume), "assumed")
+        self.assertEqual("because of `keras.src` in line 2" in finding.message, decides)
+
     @parameterized.parameters(
         "tf.compat.v1.placeholder(x)", "other.placeholder(x)", "from mine import ops"
     )
@@ -980,6 +1034,10 @@ class ClassAsValueTest(parameterized.TestCase):
     @parameterized.parameters(
         "class Mine(tf.train.RMSPropOptimizer):\n    def _apply_dense(self): pass",
         "class Mine(tf.train.RMSPropOptimizer):\n    def f(self): return self._lr",
+        "tf.train.RMSPropOptimizer = Mine\nopt = tf.train.RMSPropOptimizer(0.1)",
+        "mock.patch('tensorflow.train.RMSPropOptimizer')",
+        "def f(x: 'tf.train.RMSPropOptimizer'): pass",
+        "mock.patch('keras.optimizers.RMSprop')",
         "kind = tf.keras.optimizers.RMSprop",
         "class Mine(tf.keras.optimizers.legacy.RMSprop): pass",
     )
@@ -988,6 +1046,15 @@ class ClassAsValueTest(parameterized.TestCase):
         upgrade = upgrade_source(code, to="compat")
         self.assertEqual(upgrade.code, code)
         self.assertLen(_reasons(upgrade), 1)
+
+    def test_no_target_is_advised_for_a_subclass_that_uses_what_is_private(self):
+        code = (
+            "import tensorflow as tf\n"
+            "class Mine(tf.train.RMSPropOptimizer):\n    def f(self): return self._lr\n"
+        )
+        for to in ("keras-rmsprop", "compat"):
+            [finding] = _reasons(upgrade_source(code, to=to))
+            self.assertIn("by what is private: no class here has", finding.message)
 
 
 class LazyImportsTest(parameterized.TestCase):
@@ -1073,6 +1140,33 @@ class LazyImportsTest(parameterized.TestCase):
 
 class LookedUpTest(parameterized.TestCase):
     @parameterized.parameters(
+        "tf.contrib.optimizer_v2.RMSPropOptimizer",
+        "tf.RMSPropOptimizer",
+        "tf.python.train.RMSPropOptimizer",
+        "tf.python.keras.optimizer_v1.RMSprop",
+        "tf.keras.api._v2.keras.optimizers.RMSprop",
+    )
+    def test_whatever_else_tensorflow_calls_rmsprop_is_reported(self, name):
+        module, _, last = name.replace("tf.", "tensorflow.", 1).rpartition(".")
+        for code in (
+            f"import tensorflow as tf\nx = {name}(0.1)\n",
+            f"from {module} import {last}\nx = {last}(0.1)\n",
+            f"from {module} import {last} as new\nx = new(0.1)\n",
+            f"import {module} as o\nx = o.{last}\n",
+        ):
+            for to in ("keras-rmsprop", "compat", "keras"):
+                upgrade = upgrade_source(code, to=to)
+                self.assertEqual(upgrade.code, code)
+                [finding] = _reasons(upgrade)
+                self.assertEqual(finding.line, 2)
+
+    def test_the_class_of_contrib_is_told_from_that_of_tf1(self):
+        name = "tf.contrib.optimizer_v2.RMSPropOptimizer"
+        code = f"import tensorflow as tf\n{name}(0.1)\n"
+        [finding] = _reasons(upgrade_source(code))
+        self.assertIn("starts its mean square at epsilon", finding.message)
+
+    @parameterized.parameters(
         "tf.contrib.optimizer_v2.RMSPropOptimizer(0.1)",
         "tf.RMSPropOptimizer(0.1)",
         "tf.train.__dict__[name](0.1)",
@@ -1114,6 +1208,27 @@ class UnreadTest(parameterized.TestCase):
         ("def use(o): o.minimize(loss)\nuse({})", "`.minimize`"),
         ("g, d = {}, 1\ng.minimize(loss)", "`.minimize`"),
         ("if (o := {}): o.minimize(loss)", "`.minimize`"),
+        ("class A:\n  O = {}\nA.O.minimize(l)", "`.minimize`"),
+        ("class A(B):\n  O = {}\n  def f(s): m.compile(s.O)", "has the base `B`"),
+        (
+            "class A(B): pass\nclass C(A):\n  def f(self):\n    self.o = {}\n"
+            "    m.compile(self.o)",
+            "has the base `B`",
+        ),
+        (
+            "class A:\n  def f(self):\n    self.o = {}\n    m.compile(self.o)\n"
+            "a = A()\na.o.minimize(l)",
+            "`.minimize`",
+        ),
+        ("opt = {}\nm.compile(opt)\n%time opt.minimize(l)", "that is no Python names"),
+        ("opt = {}\nm.compile(opt)\nglobals()['opt'].minimize(l)", "line 4 looks up"),
+        (
+            "class A:\n  def f(self):\n    self.o = {}\n    m.compile(self.o)\n"
+            "    getattr(self, 'o').minimize(l)",
+            "line 6 looks up",
+        ),
+        ("def f(): return {}\nm.compile(f())\nregister(f)", "is returned in line 2"),
+        ("def f(o={}):\n  o.minimize(l)", "`.minimize`"),
     )
     def test_stay_and_say_so(self, code, reason):
         code = code.format("tf.train.RMSPropOptimizer(0.1)")
@@ -1122,7 +1237,8 @@ class UnreadTest(parameterized.TestCase):
         self.assertEqual(upgrade.code, code)
         [finding] = _reasons(upgrade)
         self.assertIn(reason, finding.message)
-        self.assertTrue(upgrade_source(code, to="compat").changed)
+        compiled = "compile" in code
+        self.assertEqual(upgrade_source(code, to="compat").changed, not compiled)
 
     @parameterized.parameters(
         "def f():\n  opt = {}",
@@ -1131,6 +1247,15 @@ class UnreadTest(parameterized.TestCase):
         "class B: pass\nclass A(B):\n  def f(s):\n    s.o = {}\n    m.compile(s.o)",
     )
     def test_is_not_said_of_what_only_this_file_can_read(self, code):
+        code = code.format("tf.train.RMSPropOptimizer(0.1)")
+        self.assertTrue(upgrade_source(f"import tensorflow as tf\n{code}\n").changed)
+
+    @parameterized.parameters(
+        "import abc\nclass A(abc.ABC):\n  def f(s):\n    s.o = {}\n    m.compile(s.o)",
+        "class A:\n  O = {}\n  def f(self): m.compile(self.O)",
+        "def f(o={}):\n  m.compile(o)",
+    )
+    def test_are_followed_through_classes_and_defaults(self, code):
         code = code.format("tf.train.RMSPropOptimizer(0.1)")
         self.assertTrue(upgrade_source(f"import tensorflow as tf\n{code}\n").changed)
 
@@ -1173,6 +1298,11 @@ class SharingTest(parameterized.TestCase):
             "opt.apply_gradients(zip(h, b.trainable_variables))",
         ),
         ("opt = {}", "a.compile(opt)", "opt.apply_gradients(zip(h, b.weights))"),
+        ("class A:\n  o = {}", "  def f(s): a.compile(A.o); b.compile(A.o)"),
+        ("class A:\n  o = {}", "  def f(self): a.compile(self.o); b.compile(self.o)"),
+        ("def f(o={}):", "  m = b()", "  m.compile(o)", "f()", "f()"),
+        ("opt = {}", "def f(): return opt", "a.compile(f()); b.compile(f())"),
+        ("def f(): return {}", "opt = f()", "a.compile(opt); b.compile(opt)"),
         (
             "opt = {}",
             "for m in models: opt.apply_gradients(zip(g, m.trainable_variables))",
@@ -1210,6 +1340,9 @@ class SharingTest(parameterized.TestCase):
         + ("f(a, o)", "f(m=a, o=o)"),
         ("opt = {}", "m.compile(opt)", "tf.train.Checkpoint(optimizer=opt, model=m)"),
         ("opt = {}", "m.compile(opt)", "print(opt)", "opt.learning_rate = 2"),
+        ("def f(): return {}", "a.compile(f()); b.compile(f())"),
+        ("def f():\n  o = {}\n  return o", "for m in ms: m.compile(f())"),
+        ("m.compile(**{{'optimizer': {}}})",),
     )
     def test_one_for_each_model_is_rewritten(self, *lines):
         code = (
@@ -1222,6 +1355,48 @@ class SharingTest(parameterized.TestCase):
         self.assertNotIn("keras.optimizers", upgrade.code)
 
 
+class RatesTest(parameterized.TestCase):
+    """Learning rates that TensorFlow computes, which Keras 3 does not take."""
+
+    @parameterized.parameters(
+        "lr = tf.Variable(0.1)\nopt = {}(lr)",
+        "lr = tf.train.exponential_decay(1, s, 2, 3) if x else 0.1\nopt = {}(lr)",
+        "def f(lr): return {}(lr)\nopt = f(tf.constant(0.1))",
+        "def f(lr=tf.constant(0.1)): return {}(lr)\nopt = f()",
+        "class A:\n  def f(self):\n    self.lr = tf.Variable(0)\n    opt = {}(self.lr)",
+        "class A:\n  def __init__(self, lr): opt = {}(lr)\nA(tf.Variable(0.1))",
+        "class A:\n  def __init__(self, x, lr): opt = {}(lr)\nA(1, lr=tf.Variable(0))",
+        "lr = [tf.Variable(0.1)][0]\nopt = {}(lr * 2)",
+    )
+    def test_stay_with_a_word(self, code):
+        for name in ("tf.train.RMSPropOptimizer", "tf.keras.optimizers.RMSprop"):
+            before = f"import tensorflow as tf\n{code.format(name)}\nm.compile(opt)\n"
+            upgrade = upgrade_source(before)
+            self.assertEqual(upgrade.code, before)
+            [finding] = _reasons(upgrade)
+            self.assertIn("learning rate", finding.message)
+
+    @parameterized.parameters(
+        "lr = float(tf.constant(0.1))\nopt = {}(lr)",
+        "lr = tf.keras.backend.get_value(x)\nopt = {}(lr)",
+        "opt = {}(tf.constant(0.1).numpy())",
+        "flags = tf.app.flags\nopt = {}(flags.FLAGS.lr)",
+        "def f(lr): return {}(lr)\nopt = f(0.1); x = tf.Variable(0.1)",
+    )
+    def test_are_numbers_again_by_some_functions(self, code):
+        for name in ("tf.train.RMSPropOptimizer", "tf.keras.optimizers.RMSprop"):
+            before = f"import tensorflow as tf\n{code.format(name)}\nm.compile(opt)\n"
+            self.assertTrue(upgrade_source(before).changed)
+
+    def test_schedules_of_keras_are_taken(self):
+        code = (
+            "import tensorflow as tf\n"
+            "lr = tf.keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.9)\n"
+            "opt = tf.keras.optimizers.RMSprop(lr)\n"
+        )
+        self.assertTrue(upgrade_source(code).changed)
+
+
 class LegacyUsesTest(parameterized.TestCase):
     @parameterized.parameters(
         "opt = hvd.DistributedOptimizer({})",
@@ -1230,6 +1405,7 @@ class LegacyUsesTest(parameterized.TestCase):
         "g, d = {}, {}\ng.minimize(loss); d.minimize(loss)",
         "if (o := {}): o.variables()",
         "o = {}\no._set_hyper('rho', 1)",
+        "o = {}\nsetattr(o, 'lr', 1)",
         "o = {}\no.apply_gradients(p, experimental_aggregate_gradients=False)",
     )
     def test_the_api_of_optimizer_v2_needs_compat(self, code):

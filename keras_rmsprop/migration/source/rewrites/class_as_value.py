@@ -30,7 +30,8 @@ def rewrite(node, file):
         era = file.era(node)
         if era and not _replace(node, era, file):
             use = _use(parent, file)
-            raise Undecided(f"the class `{file.code(node)}` {use}{_advice(era, file)}")
+            advice = _advice(node, era, file)
+            raise Undecided(f"the class `{file.code(node)}` {use}{advice}")
     except Undecided as reason:
         file.leave(node, str(reason))
 
@@ -62,10 +63,12 @@ def _takes_public_api_only(node, file):
     )
 
 
-def _advice(era, file):
-    if era in _SAME and file.options.to != "compat":
-        return ": `--to compat` has the same class"
-    return ""
+def _advice(node, era, file):
+    if era not in _SAME:
+        return ""
+    if not _takes_public_api_only(node, file):
+        return ", by what is private: no class here has that"
+    return ": `--to compat` has the same class"
 
 
 def _is_class(node, file):

@@ -73,6 +73,12 @@ def unknown(node, file):
     name = tree.dotted(node)
     if any(names.is_foreign(each) for each in found):
         if not isinstance(file.parent(node), cst.Attribute):
-            file.leave(node, f"`{name}` is an RMSProp that is not known here")
+            what = "is an RMSProp that is not known here"
+            if any(map(names.is_of_contrib, found)):
+                what = (
+                    "starts its mean square at epsilon and then adds none, as no class "
+                    "does that is still there"
+                )
+            file.leave(node, f"`{name}` {what}")
     elif isinstance(node, cst.Attribute) and name and name.endswith(_ENDINGS):
         file.leave(node, f"what `{name}` is cannot be seen in this file")

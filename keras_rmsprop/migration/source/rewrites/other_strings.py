@@ -4,14 +4,27 @@ import re
 
 import libcst as cst
 
-from keras_rmsprop.migration.source import rewrites, tree
+from keras_rmsprop.migration.source import names, rewrites, tree
 from keras_rmsprop.migration.source.tree import is_rmsprop
 
 _ONLY_TEXT = re.compile(
     r"compile|match|search|print|format|debug|info|warning|warn|error|log|join|replace|find|startswith"
     r"|endswith|hasattr|\w*Error|\w*scope|set_title|title|label"
 )
+_ABBREVIATED = re.compile(r"^tf\.")
 _OF_TF1 = re.compile(r"optimize_loss|DNN\w+|Linear(Classifier|Regressor)|\w*Estimator")
+
+
+@rewrites.handles(cst.SimpleString)
+def paths(string, file):
+    """Reports `mock.patch("tensorflow.train.RMSPropOptimizer")` and the like."""
+    if not string.value.rstrip("\"'").endswith(("RMSprop", "RMSPropOptimizer")):
+        return
+    text = tree.literal(string)
+    if isinstance(text, str) and names.era_of(_ABBREVIATED.sub("tensorflow.", text)):
+        file.leave(
+            string, f"the string {string.value} names a class: change it by hand"
+        )
 
 
 @rewrites.handles(cst.Module)
@@ -34,6 +47,8 @@ def rewrite(module, file):
 def _meaning(string, file):
     """What a string may do where it stands, or None."""
     parent = file.parent(string)
+    if "__all__" in file.names_in(file.statement(string)):
+        return None
     match parent:
         case cst.Arg():
             call = file.parent(parent)

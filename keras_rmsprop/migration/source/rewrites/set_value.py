@@ -13,6 +13,7 @@ def note(module, file):
     """Notes it where an optimizer of this file becomes one of Keras 3."""
     if file.options.to == "compat" or not file.edits:
         return
+    said = set()
     for name in file.occurrences(*_SETTERS):
         call = file.parent(name)
         while isinstance(call, cst.Attribute):
@@ -21,6 +22,22 @@ def note(module, file):
             rate = call.args[0].value
             if isinstance(rate, cst.Attribute) and rate.attr.value in _RATES:
                 _say(call, name.value, file.code(rate.value), file)
+                said.add(rate)
+    for name in file.occurrences("lr"):
+        match file.parent(name):
+            case cst.Attribute(value=cst.Attribute() as optimizer) as rate:
+                if optimizer.attr.value == "optimizer" and rate not in said:
+                    _say_renamed(rate, file)
+
+
+def _say_renamed(rate, file):
+    optimizer = file.code(rate.value)
+    file.report(
+        rate,
+        findings.NOTE,
+        f"Keras 3 takes no heed of `{file.code(rate)}`: write "
+        f"`{optimizer}.learning_rate`",
+    )
 
 
 def _say(call, name, optimizer, file):

@@ -1,6 +1,8 @@
 """`tf.train.RMSPropOptimizer` and `tf.compat.v1.train.RMSPropOptimizer`."""
 
-from keras_rmsprop.migration.source import names, rewrites, sharing, uses
+import functools
+
+from keras_rmsprop.migration.source import following, names, rewrites, sharing, uses
 from keras_rmsprop.migration.source.source_file import Undecided
 
 _SIGNATURE = (
@@ -22,14 +24,16 @@ def rewrite(construction):
         construction.become("compat_v1.train", "compat_v1.train.RMSPropOptimizer")
         return
     construction.refuse(uses.tf1_only)
-    construction.refuse(sharing.shared)
+    construction.refuse(
+        functools.partial(sharing.shared, follow=following.follow_beyond)
+    )
     arguments = construction.arguments(_SIGNATURE)
     if "learning_rate" not in arguments:
         raise Undecided("`learning_rate` is missing")
     if construction.is_computed(arguments.value("learning_rate")):
         raise Undecided(
             "its learning rate is computed by TensorFlow: a TF1 optimizer evaluates "
-            "it at every step, a Keras optimizer only once"
+            "it at every step, and a Keras optimizer takes no tensor"
         )
     construction.accept_differences({"initial-accumulator", "sparse-gradients"})
     if arguments.literal("use_locking", False) is not False:
