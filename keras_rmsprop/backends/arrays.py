@@ -5,6 +5,7 @@ is. Keras takes the steps around the update, as it does for its own optimizers.
 """
 
 import functools
+import operator
 import warnings
 
 import keras
@@ -42,16 +43,30 @@ class Step(common.Step):
     def _ready(self, grads, variables):
         """Returns gradients and variables, all fit for a step."""
         variables = self._variables_for(grads, variables)
-        for variable in variables:
-            self._check_trainable(variable)
+        known = self.built and self._covers(variables)
+        if not known:
+            for variable in variables:
+                self._check_trainable(variable)
         grads = [
             gradient
-            if gradient is None or self._overwrite_variable_with_gradient(variable)
+            if gradient is None
+            or self._fits_as_it_is(gradient, variable)
+            or self._overwrite_variable_with_gradient(variable)
             else self._checked_gradient(gradient, variable)
             for gradient, variable in zip(grads, variables)
         ]
-        self._take_on(variables)
+        if not known:
+            self._take_on(variables)
         return grads, variables
+
+    def _covers(self, variables):
+        """Whether these are exactly the optimizer's variables, in their order."""
+        held = self._trainable_variables
+        return len(variables) == len(held) and all(map(operator.is_, variables, held))
+
+    def _fits_as_it_is(self, gradient, variable):
+        """Whether nothing about this gradient has to be checked."""
+        return False
 
     def _checked_gradient(self, gradient, variable):
         sparse = self._is_sparse(gradient)
@@ -95,6 +110,11 @@ class Step(common.Step):
             )
 
     def _look_up(self):
+        held = self._velocities, self._average_gradients, self._momentums
+        self._slots = {
+            id(variable): Slots(*(each[index] if each else None for each in held))
+            for index, variable in enumerate(self._trainable_variables)
+        }
         # A lazily updated table is what the default promises, and what TensorFlow
         # gives; it needs a gradient that names rows.
         tables = [v.path for v in self._trainable_variables if v.name == "embeddings"]
@@ -150,7 +170,7 @@ class Step(common.Step):
         rate = keras.ops.convert_to_tensor(learning_rate)
         rule, numbers = self.update_rule, (self.rho, self.momentum, self.epsilon)
         updates = [
-            (gradient, variable, self._slots(variable))
+            (gradient, variable, self._slots[id(variable)])
             for gradient, variable in zip(grads, variables)
         ]
         for update in updates:
@@ -159,11 +179,6 @@ class Step(common.Step):
         dense = [update for update in updates if not self._is_sparse(update[0])]
         if dense:
             self._update_dense(rule, numbers, rate, *map(list, zip(*dense)))
-
-    def _slots(self, variable):
-        index = self._get_variable_index(variable)
-        held = self._velocities, self._average_gradients, self._momentums
-        return Slots(*(each[index] if each else None for each in held))
 
     def _map_values(self, function, gradient):
         """Applies a function to a dense gradient, or to the values of a sparse one."""

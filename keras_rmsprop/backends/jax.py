@@ -65,6 +65,12 @@ class Step(arrays.Step):
         return gradient.sum_duplicates(nse=gradient.nse)
 
 
+def _computed_once(radicand, mg, hyper):
+    # Every new mean of a centered step depends on all old ones by way of it. XLA
+    # would compute it again in the update of each, and first copy the old means.
+    return radicand if mg is None else jax.lax.optimization_barrier(radicand)
+
+
 OPERATIONS = formula.Operations(
     square=jnp.square,
     sqrt=jnp.sqrt,
@@ -78,6 +84,7 @@ OPERATIONS = formula.Operations(
         if jnp.issubdtype(array.dtype, jnp.floating)
         else None
     ),
+    computed_once=_computed_once,
 )
 
 

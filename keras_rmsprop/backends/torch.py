@@ -12,6 +12,8 @@ from keras_rmsprop.core import formula
 # How many elements are updated at once: what the formula needs in between then stays
 # in a processor's cache. Small variables are updated together, large ones in parts.
 BLOCK = 1 << 17
+# Below how many elements it costs more to call an operation than to take part in one.
+SMALL = 1 << 13
 # A device that has to be told of each operation has less to be told of.
 DEVICE_BLOCK = 1 << 22
 
@@ -24,6 +26,24 @@ class Step(arrays.Step):
         super().apply(grads, trainable_variables)
 
     apply.__doc__ = arrays.Step.apply.__doc__
+
+    def _look_up(self):
+        super()._look_up()
+        self._kinds = {
+            id(v): (v.value.shape, v.value.dtype, v.value.device)
+            for v in self._trainable_variables
+        }
+
+    def _fits_as_it_is(self, gradient, variable):
+        # What most gradients are is found out first: all that is done for each
+        # variable shows in steps of many small ones.
+        return (
+            self.built
+            and isinstance(gradient, torch.Tensor)
+            and gradient.layout is torch.strided
+            and (gradient.shape, gradient.dtype, gradient.device)
+            == self._kinds.get(id(variable))
+        )
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
         # Steps are taken in place, which what was passed in does not expect.
@@ -133,7 +153,7 @@ def _in_blocks(step, rows, size):
     """
     small, elements = [], 0
     for row in rows:
-        if row[0].numel() >= size:
+        if row[0].numel() >= min(size, SMALL):
             _in_parts(step, row, size)
             continue
         if elements + row[0].numel() > size:
