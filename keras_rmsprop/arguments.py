@@ -6,7 +6,6 @@ import numbers
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_rmsprop.update_rule import UpdateRule
 from keras_rmsprop.validation import check_bool, check_choice, check_number
@@ -60,7 +59,7 @@ def checked_learning_rate(value):
         return float(check_number("learning_rate", value, minimum=-math.inf))
     if callable(value) and not isinstance(value, type):
         return value
-    if isinstance(value, (tf.Tensor, tf.Variable, keras.Variable)):
+    if keras.ops.is_tensor(value) or isinstance(value, keras.Variable):
         return value
     raise ValueError(
         "`learning_rate` must be a float, a LearningRateSchedule or a callable "
@@ -80,3 +79,13 @@ CHECKS = {
         check_choice, "sparse_updates", allowed=("lazy", "dense")
     ),
 }
+
+
+def check_dtype(variable):
+    """Checks that a variable is floating or complex, or raises a ValueError."""
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    if not dtype.startswith(("float", "bfloat", "complex")):
+        raise ValueError(
+            "`variables` must be floating or complex. Received: "
+            f"{variable.name!r} of dtype {dtype}"
+        )

@@ -4,22 +4,11 @@ import threading
 import warnings
 
 import keras
-import tensorflow as tf
 
-from keras_rmsprop import arguments, core
-from keras_rmsprop.backends.tensorflow import step, update
-from keras_rmsprop.sharding import native_of, with_tables
+from keras_rmsprop import arguments
+from keras_rmsprop.backends.current import Step
 from keras_rmsprop.state import Copied, checked_state
 from keras_rmsprop.taking_on import as_a_whole
-
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        "keras_rmsprop runs on TensorFlow's training kernels and needs Keras' "
-        "tensorflow backend. Received: keras.backend.backend() == "
-        f"{keras.backend.backend()!r}. Set the environment variable "
-        "KERAS_BACKEND=tensorflow before Keras is imported."
-    )
-
 
 _SLOT_DECIDING = ("update_rule", "momentum", "centered")
 # What a function that is being compiled takes in as it is at that moment.
@@ -31,7 +20,7 @@ _CONSTANTS = (
 
 
 @keras.saving.register_keras_serializable(package="keras_rmsprop")
-class RMSprop(step.Step, keras.optimizers.Optimizer):
+class RMSprop(Step, keras.optimizers.Optimizer):
     """RMSProp with the API and the state of `keras.optimizers.RMSprop`.
 
     Noteworthy differences from `keras.optimizers.RMSprop`:
@@ -175,7 +164,6 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
         self.update_rule = update_rule
         self.epsilon = epsilon
         self.sparse_updates = sparse_updates
-        self._lookup = None
         self._copied = None
         self._common = frozenset()
         self._building = threading.RLock()
@@ -259,6 +247,7 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
                 `tf.distribute.Strategy` than the optimizer.
         """
         for variable in variables:
+            arguments.check_dtype(variable)
             self._check_trainable(variable)
         super().build(variables)
         # Attribute names, variable names and their order are those of Keras, so
@@ -285,42 +274,12 @@ class RMSprop(step.Step, keras.optimizers.Optimizer):
         if name == "average" and starts_late:
 
             def initializer(shape, dtype):
-                return keras.ops.cast(reference_variable, dtype)
+                # Never the variable's own array: JAX donates both.
+                return keras.ops.copy(keras.ops.cast(reference_variable, dtype))
 
         return super().add_variable_from_reference(
             reference_variable, name=name, initializer=initializer
         )
-
-    def _check_trainable(self, variable):
-        dtype = tf.as_dtype(variable.dtype)
-        if not (dtype.is_floating or dtype.is_complex):
-            raise ValueError(
-                "`variables` must be floating or complex. Received: "
-                f"{variable.name!r} of dtype {dtype.name}"
-            )
-        strategy = self._distribution_strategy
-        if not strategy.extended.variable_created_in_scope(native_of(variable)):
-            raise ValueError(
-                "`variables` must belong to the `tf.distribute.Strategy` in whose "
-                f"scope the optimizer was made, {type(strategy).__name__}. "
-                f"Received: {variable.name!r} of another one. Make both in the "
-                "same scope."
-            )
-
-    def _look_up(self):
-        self._together = core.Together()
-        # To look a variable up in Keras costs more than to update a small one.
-        self._lookup = update.Lookup(
-            self._trainable_variables,
-            self._velocities,
-            self._average_gradients,
-            self._momentums,
-        )
-
-    def _trackable_children(self, save_type="checkpoint", **kwargs):
-        # What TensorFlow asks objects for that a checkpoint holds, since 2.9.
-        children = super()._trackable_children(save_type, **kwargs)
-        return with_tables(children, self._trainable_variables)
 
     def get_config(self):
         """Returns the arguments that rebuild this optimizer, without its state."""

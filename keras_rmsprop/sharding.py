@@ -10,7 +10,7 @@ import itertools
 import keras
 import tensorflow as tf
 
-from keras_rmsprop.validation import checked_gradient
+from keras_rmsprop.gradients import checked_gradient
 
 # What `tf.Variable` makes under a `variable_partitioner`; the class has no other name.
 ShardedVariable = tf.__internal__.distribute.ShardedVariable

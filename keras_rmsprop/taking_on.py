@@ -10,8 +10,7 @@ import functools
 
 import keras
 
-from keras_rmsprop import sharding
-from keras_rmsprop.backends.tensorflow import tracking
+from keras_rmsprop.backends.current import tracking
 
 
 def as_a_whole(build):
@@ -30,14 +29,13 @@ def as_a_whole(build):
         if optimizer._is_twin:
             build(optimizer, variables)
         else:
-            _take_on(optimizer, sharding.expanded(variables))
+            _take_on(optimizer, tracking.expanded(variables))
 
     return whole
 
 
 def _take_on(optimizer, variables):
-    strategy = optimizer._distribution_strategy
-    with optimizer._building, tracking.outside_functions(strategy):
+    with optimizer._building, tracking.outside_functions(optimizer):
         if optimizer.built:
             variables = optimizer._unknown(variables)
             if not variables:
@@ -58,7 +56,7 @@ def _built_twin(optimizer, variables):
         twin._is_later = True
     else:
         twin._common = frozenset(map(id, optimizer.variables))
-    with sharding.restored_as_tables(twin, variables):
+    with tracking.restored_as_tables(twin, variables):
         twin.build(variables)
     if twin._copied is not None:
         twin._copied.give(twin)

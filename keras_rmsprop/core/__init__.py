@@ -10,28 +10,31 @@
 
 The core knows variables, slots, gradients, hyperparameters and an `UpdateRule`.
 It takes its arguments as valid; the optimizer classes check what users pass.
+
+What is listed here loads on first use: other backends than TensorFlow use the formula
+and the values, and load no TensorFlow.
 """
 
-from keras_rmsprop.core.duplicates import sum_duplicates
-from keras_rmsprop.core.execution import is_compiled
-from keras_rmsprop.core.steps import (
-    Together,
-    apply_dense,
-    apply_sparse,
-    apply_sparse_as_dense,
-    share_reads,
-)
-from keras_rmsprop.core.values import Hyperparameters, Slots, map_values
+import importlib
 
-__all__ = [
-    "Hyperparameters",
-    "Slots",
-    "Together",
-    "apply_dense",
-    "apply_sparse",
-    "apply_sparse_as_dense",
-    "is_compiled",
-    "map_values",
-    "share_reads",
-    "sum_duplicates",
-]
+_HOMES = {
+    "Hyperparameters": "values",
+    "Slots": "values",
+    "Together": "steps",
+    "apply_dense": "steps",
+    "apply_sparse": "steps",
+    "apply_sparse_as_dense": "steps",
+    "is_compiled": "execution",
+    "map_values": "duplicates",
+    "share_reads": "steps",
+    "sum_duplicates": "duplicates",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    globals()[name] = value = getattr(home, name)
+    return value

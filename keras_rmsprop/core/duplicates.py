@@ -45,3 +45,12 @@ def sum_duplicates(values, indices, rows, compiled=False):
 def _steps(ascending):
     """1 where an element differs from the one before it, 0 elsewhere."""
     return tf.cast(ascending[1:] != ascending[:-1], ascending.dtype)
+
+
+def map_values(function, gradient):
+    """Applies a function to a dense gradient, or to the values of a sparse one."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return function(gradient)
+    return tf.IndexedSlices(
+        function(gradient.values), gradient.indices, gradient.dense_shape
+    )

@@ -3,8 +3,6 @@
 from itertools import compress
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
 
 class Slots(NamedTuple):
     """What an optimizer keeps per variable, under the names of the TF1 slots.
@@ -54,6 +52,8 @@ class Hyperparameters(NamedTuple):
         Python numbers are rounded once, to `dtype`; tensors are cast from theirs.
         """
 
+        import tensorflow as tf  # Not above: other backends have no need of it.
+
         def scalar(value):
             if isinstance(value, (int, float)):
                 return tf.constant(value, dtype)
@@ -63,6 +63,8 @@ class Hyperparameters(NamedTuple):
 
     def as_tensors(self):
         """Returns these as tensors, which a `tf.function` is not traced for anew."""
+
+        import tensorflow as tf
 
         def tensor(value):
             number = isinstance(value, (int, float))
@@ -79,16 +81,9 @@ class Hyperparameters(NamedTuple):
 
     def has_epsilon(self):
         """Whether `epsilon`, once cast, is known to be above zero."""
+        import tensorflow as tf
+
         value = tf.get_static_value(self.epsilon)
         if value is None:
             value = self.epsilon.dtype.as_numpy_dtype(self.least_epsilon)
         return value != 0
-
-
-def map_values(function, gradient):
-    """Applies a function to a dense gradient, or to the values of a sparse one."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return function(gradient)
-    return tf.IndexedSlices(
-        function(gradient.values), gradient.indices, gradient.dense_shape
-    )

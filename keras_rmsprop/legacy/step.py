@@ -9,7 +9,7 @@ import warnings
 import tensorflow as tf
 
 from keras_rmsprop import core, sharding
-from keras_rmsprop.validation import checked_gradient, step_assertions
+from keras_rmsprop.gradients import checked_gradient, step_assertions
 
 
 class Step:

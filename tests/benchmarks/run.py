@@ -1,6 +1,8 @@
 """Measures RMSProp optimizers side by side, and says which targets hold.
 
-Run `python tests/benchmarks/run.py --help` for the options. All programs have all
+Run `python tests/benchmarks/run.py --help` for the options, and with
+`--backend=jax` or `--backend=torch` for Keras on that backend (`other_backends`). All
+programs have all
 cores, and each runs as its library sets itself up. (To make OpenMP's threads sleep
 between steps, `OMP_WAIT_POLICY=PASSIVE`, would cost PyTorch a factor of ten where
 variables are small.)
@@ -11,6 +13,13 @@ import fnmatch
 import gc
 import os
 import signal
+import sys
+
+if any(argument.startswith("--backend") for argument in sys.argv[1:]):
+    # Without TensorFlow, which the rest of this program imports.
+    import other_backends
+
+    other_backends.run()
 
 # Read when TensorFlow loads.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

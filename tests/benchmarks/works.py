@@ -18,6 +18,7 @@ from peers import (
     Problem,
     Program,
 )
+from shapes import resnet50
 
 FACES = (OURS, "ours-legacy", "ours-tf1")
 
@@ -102,32 +103,6 @@ SIZES = {
         batches=(100, 20),
     ),
 }
-
-
-def resnet50(width=1):
-    """Returns the shapes of ResNet-50's 161 trainable variables.
-
-    Args:
-        width: Divisor of the channels.
-
-    >>> shapes = resnet50()
-    >>> len(shapes), sum(int(np.prod(shape)) for shape in shapes)
-    (161, 25557032)
-    """
-    before = 64 // width
-    shapes = [(7, 7, 3, before), (before,), (before,)]
-    for channels, blocks in zip((64, 128, 256, 512), (3, 4, 6, 3)):
-        inner, outer = channels // width, 4 * channels // width
-        for block in range(blocks):
-            kernels = [(1, 1, before, inner), (3, 3, inner, inner)]
-            kernels.append((1, 1, inner, outer))
-            if block == 0:
-                kernels.append((1, 1, before, outer))
-            for kernel in kernels:
-                # A kernel, and the two variables of its batch normalization.
-                shapes += [kernel, kernel[-1:], kernel[-1:]]
-            before = outer
-    return (*shapes, (before, 1000), (1000,))
 
 
 def skewed_indices(rows, count=4096, distinct=837):

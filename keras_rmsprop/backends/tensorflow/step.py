@@ -1,25 +1,22 @@
 """The step on TensorFlow: what comes before the update and after it."""
 
-import warnings
-
 import keras
 import tensorflow as tf
 
 from keras_rmsprop import core, sharding
-from keras_rmsprop.backends.tensorflow.update import Update, without_duplicates
-from keras_rmsprop.sharding import native_of
-from keras_rmsprop.validation import (
-    checked_gradient,
-    fits_as_it_is,
-    step_assertions,
+from keras_rmsprop.backends.tensorflow.update import (
+    Lookup,
+    Update,
+    without_duplicates,
 )
+from keras_rmsprop.gradients import checked_gradient, fits_as_it_is, step_assertions
+from keras_rmsprop.sharding import native_of
 
 
 class Step(Update):
-    """How `keras_rmsprop.RMSprop` takes a step.
+    """How `keras_rmsprop.RMSprop` takes a step."""
 
-    Stands before `keras.optimizers.Optimizer` among its bases.
-    """
+    _lookup = None
 
     # Nothing below decides on tensors in Python, so a user's tf.function has
     # nothing to gain from rewriting it, as AutoGraph otherwise would.
@@ -55,17 +52,7 @@ class Step(Update):
 
     def _ready(self, grads, variables):
         """Returns gradients, variables and their `tf.Variable`s, all fit for a step."""
-        if variables is None and not self.built:
-            raise ValueError(
-                "`trainable_variables` must be given until the optimizer is built. "
-                "Received: trainable_variables=None"
-            )
-        variables = list(self._trainable_variables if variables is None else variables)
-        if len(grads) != len(variables):
-            raise ValueError(
-                "`grads` must have one gradient for each variable. Received: "
-                f"{len(grads)} gradients for {len(variables)} variables"
-            )
+        variables = self._variables_for(grads, variables)
         covered = self.built and self._lookup.covers(variables)
         if not covered:
             pairs = sharding.pairs_of_shards(zip(grads, variables))
@@ -80,27 +67,33 @@ class Step(Update):
             for gradient, variable, native in zip(grads, variables, natives)
         ]
         if not covered:
-            if not self.built or self._unknown(variables):
-                self.build(variables)
-            self._warn_of_missing(variables)
+            self._take_on(variables)
         return grads, variables, natives
 
-    def _warn_of_missing(self, variables):
-        some_missing = len(variables) < len(self._trainable_variables)
-        if self.gradient_accumulation_steps and some_missing:
-            warnings.warn(
-                "This step leaves out variables that others train, while "
-                "`gradient_accumulation_steps` counts the steps of all together: "
-                "variables that are left out of every step that applies gradients "
-                "never move. Make one optimizer for each model.",
-                stacklevel=4,
+    def _check_trainable(self, variable):
+        strategy = self._distribution_strategy
+        if not strategy.extended.variable_created_in_scope(native_of(variable)):
+            raise ValueError(
+                "`variables` must belong to the `tf.distribute.Strategy` in whose "
+                f"scope the optimizer was made, {type(strategy).__name__}. "
+                f"Received: {variable.name!r} of another one. Make both in the "
+                "same scope."
             )
 
-    def _unknown(self, variables):
-        """Returns those variables that the optimizer has no slots for, each once."""
-        known = self._trainable_variables_indices
-        unknown = {self._var_key(v): v for v in variables}
-        return [v for key, v in unknown.items() if key not in known]
+    def _look_up(self):
+        self._together = core.Together()
+        # To look a variable up in Keras costs more than to update a small one.
+        self._lookup = Lookup(
+            self._trainable_variables,
+            self._velocities,
+            self._average_gradients,
+            self._momentums,
+        )
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        # What TensorFlow asks objects for that a checkpoint holds, since 2.9.
+        children = super()._trackable_children(save_type, **kwargs)
+        return sharding.with_tables(children, self._trainable_variables)
 
     # From here on: Keras' own steps between `apply` and `update_step`, private
     # but unchanged since Keras 3.10. `apply` takes them itself, because Keras'
@@ -259,25 +252,6 @@ class Step(Update):
             core.map_values(lambda _, v=value: v, gradient)
             for gradient, value in zip(grads, values)
         ]
-
-    def _with_averages(self, variables):
-        """Returns pairs of a variable and its moving average, where it has one."""
-        known = self._trainable_variables_indices
-        indices = [known.get(self._var_key(variable)) for variable in variables]
-        averages = self._model_variables_moving_average
-        return [
-            (variable, averages[index])
-            for variable, index in zip(variables, indices)
-            if index is not None and averages[index] is not None
-        ]
-
-    def _update_model_variables_moving_average(self, trainable_variables):
-        if self.update_rule.average_start == "first_step":
-            super()._update_model_variables_moving_average(trainable_variables)
-            return
-        discount = self.ema_momentum
-        for variable, average in self._with_averages(trainable_variables):
-            average.assign(discount * average + (1 - discount) * variable)
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
         for variable, average in self._with_averages(trainable_variables):

@@ -14,9 +14,22 @@ import copy
 
 import tensorflow as tf
 
+from keras_rmsprop.backends.tracking import set_variables
+from keras_rmsprop.sharding import expanded, restored_as_tables
+
+__all__ = [
+    "expanded",
+    "outside_functions",
+    "restored_as_tables",
+    "set_list",
+    "set_slots",
+    "set_variables",
+    "twin",
+]
+
 
 @contextlib.contextmanager
-def outside_functions(strategy):
+def outside_functions(optimizer):
     """Has variables made now and for good, also while a function is being traced.
 
     A `tf.function` refuses variables in all but its first trace, even those made in
@@ -24,15 +37,15 @@ def outside_functions(strategy):
     eager execution makes no other use of.
 
     Args:
-        strategy: The `tf.distribute.Strategy` that has them made. Nothing is known of
-            it in that graph, nor in what a coordinator runs elsewhere.
+        optimizer: The optimizer that makes them, under its strategy. Nothing is known
+            of that in that graph, nor in what a coordinator runs elsewhere.
     """
     with contextlib.ExitStack() as scopes:
         if not tf.executing_eagerly():
             scopes.enter_context(tf.Graph().as_default())
             scopes.enter_context(tf.__internal__.eager_context.eager_mode())
         if not tf.distribute.has_strategy():
-            scopes.enter_context(strategy.scope())
+            scopes.enter_context(optimizer._distribution_strategy.scope())
         yield
 
 
@@ -57,16 +70,6 @@ def twin(optimizer):
     set_variables(own, own._variables if whole else list(optimizer._variables))
     own._trainable_variables_indices = {}
     return own
-
-
-def set_variables(optimizer, variables):
-    """Makes this list the optimizer's `variables`, without telling checkpoints."""
-    former = optimizer._tracker
-    is_variable, _ = former.config["variables"]
-    vars(optimizer)["_variables"] = variables
-    tracker = type(former)({"variables": (is_variable, variables)})
-    tracker.stored_ids["variables"].update(map(id, variables))
-    vars(optimizer)["_tracker"] = tracker
 
 
 def set_list(optimizer, name, values):

@@ -6,23 +6,14 @@ import operator
 import tensorflow as tf
 
 from keras_rmsprop import core
+from keras_rmsprop.backends import common
 from keras_rmsprop.sharding import native_of
 
 _APPLY_SPARSE = {"lazy": core.apply_sparse, "dense": core.apply_sparse_as_dense}
 
 
-class Update:
+class Update(common.Step):
     """How `keras_rmsprop.RMSprop` updates variables, given clipped gradients."""
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Applies one gradient to one variable.
-
-        Args:
-            gradient: Tensor of the variable's shape, or `tf.IndexedSlices`.
-            variable: The variable.
-            learning_rate: Float or scalar tensor.
-        """
-        self._update([gradient], [variable], learning_rate)
 
     def _hyperparameters(self, learning_rate):
         rule = self.update_rule

@@ -3,6 +3,7 @@
 import dataclasses
 import numbers
 
+import keras
 import numpy as np
 
 from keras_rmsprop.migration.comparison import (
@@ -112,6 +113,7 @@ def compare(
             check_number(name, value)
     if steps is not None:
         _check_steps(steps)
+    _check_backend(reference, model)
     if recorded.is_recording(reference):
         return _compare_with_recording(
             recorded.read(reference),
@@ -135,6 +137,20 @@ def compare(
     with Objective(model) as objective:
         work = Training(objective, batches, workload, steps)
         return _compare(work, first, second, rtol, atol)
+
+
+def _check_backend(reference, model):
+    """Refuses, under other backends than TensorFlow, what trains a model."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return
+    if not recorded.is_recording(reference) or model is not None:
+        raise ValueError(
+            "To compare two live optimizers, or a model, Keras has to run on "
+            "TensorFlow: set KERAS_BACKEND=tensorflow. Under another backend "
+            "`reference` must be a recording, with `model` left out. Received: "
+            f"keras.backend.backend() == {backend!r}"
+        )
 
 
 def _compare_with_recording(

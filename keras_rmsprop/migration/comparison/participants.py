@@ -15,9 +15,9 @@ import tensorflow as tf
 from keras_rmsprop.migration.comparison import ingredients as ingredient
 from keras_rmsprop.migration.comparison.training import (
     Keras2Trainer,
-    KerasTrainer,
     LegacyTrainer,
     TF1Trainer,
+    keras_trainer,
 )
 from keras_rmsprop.migration.state import live
 from keras_rmsprop.rmsprop import RMSprop
@@ -163,7 +163,10 @@ def _clipping(config):
 
 
 def _read_keras(name, optimizer, rule, config):
-    if isinstance(optimizer, RMSprop):
+    if keras.backend.backend() != "tensorflow":
+        # Gradients of embeddings are dense on other backends.
+        sparse, duplicates = "dense", ingredient.SUMMED
+    elif isinstance(optimizer, RMSprop):
         accumulates = optimizer.gradient_accumulation_steps
         sparse = "dense" if accumulates else optimizer.sparse_updates
         one_by_one = rule.clips_slices == "one_by_one" and not accumulates
@@ -181,7 +184,7 @@ def _read_keras(name, optimizer, rule, config):
             rule, config, sparse, duplicates, weight_decay=config["weight_decay"]
         ),
         learning_rate=config["learning_rate"],
-        make_trainer=lambda start: KerasTrainer(
+        make_trainer=lambda start: keras_trainer(
             type(optimizer).from_config(dict(config)), start
         ),
         rule=rule,

@@ -199,6 +199,29 @@ class KerasTrainer(_CompiledTrainer):
         return rate
 
 
+class ArrayTrainer(KerasTrainer):
+    """Steps with a Keras 3 optimizer on another backend than TensorFlow.
+
+    Takes slices as the dense gradient that an embedding has there.
+    """
+
+    def apply(self, gradients):
+        rate = float(keras.ops.convert_to_numpy(self._optimizer.learning_rate))
+        scale = self._optimizer.loss_scale_factor or 1.0
+        arrays = [
+            None if gradient is None else tf.convert_to_tensor(gradient).numpy() * scale
+            for gradient in gradients
+        ]
+        self._optimizer.apply(arrays, self._variables)
+        return rate, [variable.numpy() for variable in self._variables]
+
+
+def keras_trainer(optimizer, start):
+    """Returns a trainer for a Keras 3 optimizer on the backend that there is."""
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    return (KerasTrainer if on_tensorflow else ArrayTrainer)(optimizer, start)
+
+
 def _scaled(gradient, scale):
     if isinstance(gradient, tf.IndexedSlices):
         return tf.IndexedSlices(

@@ -6,7 +6,6 @@ import zlib
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_rmsprop.migration.comparison import participants
 from keras_rmsprop.migration.comparison.attribution import (
@@ -19,9 +18,9 @@ from keras_rmsprop.migration.comparison.differences import TOLERANCES, Differenc
 from keras_rmsprop.migration.comparison.result import Remedy
 from keras_rmsprop.migration.comparison.simulation import Simulation
 from keras_rmsprop.migration.comparison.training import (
-    KerasTrainer,
     LegacyTrainer,
     SimulationTrainer,
+    keras_trainer,
 )
 from keras_rmsprop.rmsprop import RMSprop
 from keras_rmsprop.update_rule import LEGACY
@@ -164,10 +163,10 @@ class _Measured(keras.optimizers.schedules.LearningRateSchedule):
     """The learning rates that a run took, from its first step on."""
 
     def __init__(self, rates, first):
-        self._rates, self._first = tf.constant(rates), first
+        self._rates, self._first = keras.ops.convert_to_tensor(rates), first
 
     def __call__(self, step):
-        return self._rates[tf.cast(step, tf.int32) - self._first]
+        return keras.ops.take(self._rates, keras.ops.cast(step, "int32") - self._first)
 
 
 def _filled(expected, actual):
@@ -206,9 +205,9 @@ def _proposals(participant, iterations):
         yield (
             "keras_rmsprop.RMSprop",
             arguments,
-            lambda start: KerasTrainer(RMSprop(**given), start),
+            lambda start: keras_trainer(RMSprop(**given), start),
         )
-    elif participant.rule == LEGACY:
+    elif participant.rule == LEGACY and keras.backend.backend() == "tensorflow":
         from keras_rmsprop.legacy import RMSprop as LegacyRMSprop
 
         arguments = {

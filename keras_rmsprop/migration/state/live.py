@@ -61,7 +61,9 @@ def native(variable):
 
 def dtype_of(variable):
     """Returns the `numpy.dtype` of a variable."""
-    return np.dtype(native(variable).dtype.base_dtype.as_numpy_dtype)
+    if isinstance(variable, keras.Variable):  # Of whichever backend.
+        return np.dtype(keras.backend.standardize_dtype(variable.dtype))
+    return np.dtype(variable.dtype.base_dtype.as_numpy_dtype)
 
 
 def graph_of(variable):
@@ -154,11 +156,12 @@ class _Adapter:
 
     def read(self, variables):
         """Returns the values of variables as a list of arrays."""
-        natives = [native(variable) for variable in variables]
         if self.session is not None:
+            natives = [native(variable) for variable in variables]
             return [np.asarray(value) for value in self.session.run(natives)]
         try:
-            return [np.array(variable.numpy()) for variable in natives]
+            # Keras' method knows every backend, and devices that NumPy does not.
+            return [np.array(variable.numpy()) for variable in variables]
         except (NotImplementedError, AttributeError) as error:
             raise ValueError(
                 "`session` must be given for an optimizer whose variables live in a "
