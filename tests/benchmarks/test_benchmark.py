@@ -326,6 +326,7 @@ def _report(*results):
         machine={
             "cpu": "a processor",
             "cores": 2,
+            "native kernels": "none",
             "memory": "1 GiB",
             "devices": {"TensorFlow": ["CPU"]},
             "os": "Linux",
