@@ -3,6 +3,7 @@
 Of the faces that make their variables in the first step.
 """
 
+import linecache
 import os
 import sys
 import tempfile
@@ -64,7 +65,10 @@ class Interrupted:
     def _trace(self, frame, event, _):
         if not frame.f_code.co_filename.startswith(PACKAGES):
             return None
-        if event == "line":
+        code = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        # Python comes to a `with` again to leave it. Only a trace can raise there, and
+        # a lock would stay held; an interrupt comes while it calls, or afterwards.
+        if event == "line" and not code.lstrip().startswith("with "):
             self._left -= 1
             if self._left == 0:
                 raise KeyboardInterrupt
