@@ -12,9 +12,9 @@ import sys
 import warnings
 
 import numpy as np
-import programs
+import backend_programs as programs
 import pytest
-import states
+import backend_states as states
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -48,7 +48,8 @@ def files(tmp_path_factory):
 def run_tests(backend, path, *options, **environment):
     """Runs a file of tests in a process of its own; fails with what it printed."""
     if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed: pip install keras-rmsprop[{backend}]")
+        extra = {"jax": "test", "torch": "torch"}[backend]
+        pytest.skip(f"{backend} is not installed; the extra [{extra}] has it")
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,

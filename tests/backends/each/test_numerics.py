@@ -6,7 +6,7 @@ import os
 
 import keras
 import numpy as np
-import programs
+import backend_programs as programs
 import pytest
 
 import keras_rmsprop

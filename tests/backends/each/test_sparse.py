@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-import programs
+import backend_programs as programs
 import pytest
 
 import keras_rmsprop

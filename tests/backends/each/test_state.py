@@ -1,4 +1,4 @@
-"""State that moves between backends: see `states`, which also reads it back."""
+"""State that moves between backends: see `backend_states`, which also reads it back."""
 
 import os
 import pathlib
@@ -6,7 +6,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
-import states
+import backend_states as states
 
 import keras_rmsprop
 from keras_rmsprop import migration

@@ -2,10 +2,12 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import keras
 import numpy as np
-import programs
+import backend_programs as programs
 import pytest
 
 import keras_rmsprop
@@ -55,13 +57,20 @@ def loss_and_gradients(net, x, y):
     return jax.value_and_grad(loss_of)([v.value for v in net.trainable_variables])
 
 
-def test_tensorflow_is_not_loaded():
-    import subprocess
-    import sys
-
-    code = "import sys, keras_rmsprop; keras_rmsprop.RMSprop(); "
-    code += "sys.exit('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+def test_training_needs_no_tensorflow(tmp_path):
+    code = f"""
+import sys
+sys.modules["tensorflow"] = None  # As if it were not installed.
+import keras, keras_rmsprop, numpy as np
+model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+model.compile(keras_rmsprop.RMSprop(update_rule="tf1", centered=True), "mse")
+model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0)
+model.save({str(tmp_path / "model.keras")!r})
+loaded = keras.models.load_model({str(tmp_path / "model.keras")!r})
+assert int(loaded.optimizer.iterations) == 1
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
