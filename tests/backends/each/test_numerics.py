@@ -28,8 +28,11 @@ def float64():
     with contextlib.ExitStack() as stack:
         if keras.backend.backend() == "jax":
             import jax
+            import jax.experimental
 
-            stack.enter_context(jax.enable_x64(True))
+            # The public name is younger than what this runs on.
+            enable = getattr(jax, "enable_x64", None)
+            stack.enter_context((enable or jax.experimental.enable_x64)(True))
         yield
     keras.config.set_floatx(floatx)
 
