@@ -168,6 +168,7 @@ class RMSprop(Step, keras.optimizers.Optimizer):
         self._common = frozenset()
         self._building = threading.RLock()
         self._is_twin = False
+        self._is_later = False
         self._traced = False
 
     def __init_subclass__(cls, **kwargs):
@@ -194,14 +195,15 @@ class RMSprop(Step, keras.optimizers.Optimizer):
         super().__setattr__(name, value)
 
     def _warn_of_functions(self, name, value):
-        rate = self._learning_rate
         if name in _CONSTANTS:
             former = getattr(self, name)
-        elif name == "learning_rate" and (callable(value) or callable(rate)):
-            former = rate
+            changes = former != value
+        elif name == "learning_rate":
+            former = self._learning_rate  # A variable takes a number on.
+            changes = former is not value and (callable(value) or callable(former))
         else:
             return
-        if former != value:
+        if changes:
             warnings.warn(
                 f"A function compiled before this (by `fit`, or a `tf.function`) keeps "
                 f"the former `{name}`, {former!r}. Compile again, with `model.compile` "
@@ -214,6 +216,15 @@ class RMSprop(Step, keras.optimizers.Optimizer):
         values = {**{name: getattr(self, name) for name in _SLOT_DECIDING}, **changed}
         rule = values["update_rule"]
         return rule.has_momentum_slot(values["momentum"]), values["centered"]
+
+    @property
+    def learning_rate(self):
+        """The current learning rate: a `keras.Variable`, or a schedule's value."""
+        return self._get_current_learning_rate()
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        keras.optimizers.Optimizer.learning_rate.fset(self, value)
 
     @as_a_whole
     def build(self, variables):
@@ -228,7 +239,8 @@ class RMSprop(Step, keras.optimizers.Optimizer):
         variables, or copies of them, all at once and in their order.
 
         Args:
-            variables: List of floating or complex variables to train.
+            variables: List of floating or complex variables to train. A
+                `ShardedVariable` stands for its shards.
 
         Raises:
             ValueError: If a variable has another dtype, or belongs to another
@@ -238,8 +250,6 @@ class RMSprop(Step, keras.optimizers.Optimizer):
             arguments.check_dtype(variable)
             self._check_trainable(variable)
         super().build(variables)
-        if self.use_ema and self.update_rule.average_start == "variable":
-            self._start_averages()
         # Attribute names, variable names and their order are those of Keras, so
         # that its checkpoints and weight files fit.
         self._velocities = self.add_optimizer_variables(
@@ -256,6 +266,20 @@ class RMSprop(Step, keras.optimizers.Optimizer):
             variables if has_average else [], "average_gradient"
         )
         self._look_up()
+
+    def add_variable_from_reference(
+        self, reference_variable, name=None, initializer="zeros"
+    ):
+        starts_late = self._is_later or self.update_rule.average_start == "variable"
+        if name == "average" and starts_late:
+
+            def initializer(shape, dtype):
+                # A copy: what has the dtype already is not copied by a cast.
+                return keras.ops.copy(keras.ops.cast(reference_variable, dtype))
+
+        return super().add_variable_from_reference(
+            reference_variable, name=name, initializer=initializer
+        )
 
     def get_config(self):
         """Returns the arguments that rebuild this optimizer, without its state."""

@@ -29,13 +29,15 @@ def as_a_whole(build):
         if optimizer._is_twin:
             build(optimizer, variables)
         else:
-            _take_on(optimizer, list(variables))
+            _take_on(optimizer, tracking.expanded(variables))
 
     return whole
 
 
 def _take_on(optimizer, variables):
-    with optimizer._building, tracking.outside_functions():
+    # TensorFlow's alone.
+    strategy = getattr(optimizer, "_distribution_strategy", None)
+    with optimizer._building, tracking.outside_functions(strategy):
         if optimizer.built:
             variables = optimizer._unknown(variables)
             if not variables:
@@ -53,12 +55,11 @@ def _built_twin(optimizer, variables):
     if optimizer.built:
         tracking.set_variables(twin, [])
         twin.built = False
+        twin._is_later = True
     else:
         twin._common = frozenset(map(id, optimizer.variables))
-    twin.build(variables)
-    if optimizer.built and optimizer.use_ema:
-        # Keras starts averages at the optimizer's first step, which is long ago.
-        twin._start_averages()
+    with tracking.restored_as_tables(twin, variables):
+        twin.build(variables)
     if twin._copied is not None:
         twin._copied.give(twin)
         twin._copied = None
@@ -69,17 +70,19 @@ def _joined(optimizer, part):
     """Returns a twin of the optimizer that also holds the slots of `part`."""
     whole = tracking.twin(optimizer)
     names = _slot_lists(optimizer, part)
-    for name in ("_trainable_variables", *names):
+    trained = [*optimizer._trainable_variables, *part._trainable_variables]
+    tracking.set_list(whole, "_trainable_variables", trained)
+    for name in names:
         held = [*getattr(optimizer, name), *getattr(part, name)]
-        tracking.set_list(whole, name, held)
+        tracking.set_slots(whole, name, held)
     # Under this name checkpoints number all variables through. As those of fewer
     # variables count otherwise, it is left with what belongs to no variable; the
     # slots are found in their lists.
     slots = {id(slot) for name in names for slot in getattr(optimizer, name)}
     common = [held for held in optimizer._variables if id(held) not in slots]
-    tracking.set_list(whole, "_variables", common)
+    tracking.set_slots(whole, "_variables", common)
     tracking.set_variables(whole, _in_order(optimizer, part, names))
-    for index, variable in enumerate(whole._trainable_variables):
+    for index, variable in enumerate(trained):
         whole._trainable_variables_indices[whole._var_key(variable)] = index
     whole._look_up()
     return whole

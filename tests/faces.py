@@ -79,7 +79,7 @@ _TF1 = Face(
 _LEGACY = Face(
     name="legacy",
     rule=UpdateRule.get("legacy"),
-    make=keras_rmsprop.legacy.RMSprop,
+    make=functools.partial(keras_rmsprop.legacy.RMSprop, sparse_updates="lazy"),
     apply=_apply_gradients,
     slots=_named_slots,
 )

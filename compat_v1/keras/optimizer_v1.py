@@ -67,9 +67,20 @@ class RMSprop(legacy.RMSprop):
         # Of the hyperparameters, when they become variables.
         self._floatx = keras.config.floatx()
         super().__init__(lr, rho=rho, epsilon=epsilon, decay=decay, **kwargs)
+        self.sparse_updates = "dense"
         if epsilon is not None:
             self.epsilon = epsilon
         self.updates = []
+
+    def _set_hyper(self, name, value):
+        if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+            argument = "lr" if name == "learning_rate" else name
+            raise ValueError(
+                f"`{argument}` must be a number: this optimizer had no schedules. "
+                f"Received: {argument}={value!r}. `keras_rmsprop.legacy.RMSprop` takes "
+                "one."
+            )
+        super()._set_hyper(name, value)
 
     def _var_key(self, variable):
         # Keras 3 has no key for the reference variables of TF1, which this class
@@ -114,21 +125,35 @@ class RMSprop(legacy.RMSprop):
         grads = super().get_gradients(loss, params)
         return [g for g, _ in self._transform_gradients(zip(grads, params))]
 
-    def get_updates(self, loss, params):
+    def get_updates(self, *args, **kwargs):
         """Returns a list of the operations that take one step, in a graph.
+
+        It is called as `get_updates(loss, params)`, or as in Keras 1 and 2.0, as
+        `get_updates(params, constraints, loss)`.
 
         Args:
             loss: Tensor.
             params: List of variables.
+            constraints: Dictionary of functions, which are applied after the step, by
+                variable (where variables are no keys, by `variable.ref()`); empty or
+                None for none.
 
         Raises:
             RuntimeError: If executed eagerly.
+            TypeError: If called in another way.
             ValueError: If the loss has no gradient with respect to a variable.
         """
-        params = tf.nest.flatten(params)
+        loss, params, constraints = _updates_arguments(args, kwargs)
         # `apply_gradients` clips, so these gradients must not be clipped already.
         grads = super().get_gradients(loss, params)
-        self.updates = [self.apply_gradients(zip(grads, params))]
+        step = self.apply_gradients(zip(grads, params))
+        with tf.control_dependencies([step]):
+            constrained = [
+                param.assign(constraints[_reference(param)](param))
+                for param in params
+                if _reference(param) in constraints
+            ]
+        self.updates = [step, *constrained]
         return self.updates
 
     @property
@@ -148,6 +173,14 @@ class RMSprop(legacy.RMSprop):
         Raises:
             ValueError: If their number or a shape differs, before any is set.
         """
+        weights = list(weights)
+        if len(weights) == len(self.weights) + 1 == len(self.variables):
+            raise ValueError(
+                f"`weights` was given {len(weights)} arrays, one for each of "
+                "`variables`, but the optimizer was expecting "
+                f"{len(self.weights)}, one for each of `weights`: without the step "
+                "count, which `variables` begins with."
+            )
         # Past OptimizerV2's RMSprop, which would take a missing array for a
         # missing step count.
         legacy.Optimizer.set_weights(self, weights)
@@ -178,3 +211,31 @@ def _dense(gradient, variable):
     return tf.math.unsorted_segment_sum(
         gradient.values, gradient.indices, variable.shape[0]
     )
+
+
+def _updates_arguments(args, kwargs):
+    """Returns loss, variables and constraints, in whichever order they were given."""
+    if len(args) + len(kwargs) == 2:
+        names = ("loss", "params")
+    else:
+        names = ("params", "constraints", "loss")
+    given = dict(zip(names, args))
+    if (
+        len(given) < len(args)
+        or {*given, *kwargs} != set(names)
+        or given.keys() & kwargs
+    ):
+        raise TypeError(
+            "`get_updates` takes `loss, params` or `params, constraints, loss`. "
+            f"Received: {len(args)} positional arguments and {sorted(kwargs)}"
+        )
+    given.update(kwargs)
+    constraints = {
+        _reference(variable): constraint
+        for variable, constraint in dict(given.get("constraints") or {}).items()
+    }
+    return given["loss"], tf.nest.flatten(given["params"]), constraints
+
+
+def _reference(variable):
+    return variable.ref() if isinstance(variable, tf.Variable) else variable

@@ -1,5 +1,8 @@
 """RMSProp behind the TF1 optimizer API."""
 
+import contextlib
+import threading
+
 import tensorflow as tf
 
 from compat_v1.train import validation
@@ -7,6 +10,8 @@ from keras_rmsprop import core
 from keras_rmsprop.update_rule import TF1
 
 _Optimizer = tf.compat.v1.train.Optimizer
+# Held by the thread that creates slots. Not an optimizer's own, for those are copied.
+_CREATING_SLOTS = threading.RLock()
 
 
 class RMSPropOptimizer(_Optimizer):
@@ -104,8 +109,13 @@ class RMSPropOptimizer(_Optimizer):
         for argument, value in self._arguments().items():
             if not callable(value):
                 validation.check_hyperparameter(argument, value)
-        self._values = None
-        self._hyper = None
+        self._together = core.Together()
+        # Of the step that a thread is at. Variables, slots and gradients of an eager
+        # step wait for the others.
+        self._values = {}
+        self._hyper = {}
+        self._assertions = {}
+        self._waiting = {}
 
     def minimize(
         self,
@@ -228,43 +238,60 @@ class RMSPropOptimizer(_Optimizer):
         Raises:
             TypeError: If `grads_and_vars` is not made of pairs of a gradient and
                 a variable.
+            NotImplementedError: If a variable is a tensor.
             ValueError: If no variable has a gradient, a gradient does not fit
                 its variable, pairs belong to different graphs, or a
                 hyperparameter is out of range.
             RuntimeError: If called in a strategy's cross-replica context, or a
                 variable with a constraint has a sparse gradient.
         """
+        assertions = []
         # Across replicas the base class refuses, and gradients are no tensors yet.
         if not tf.distribute.in_cross_replica_context():
             grads_and_vars = validation.checked_pairs(grads_and_vars)
+            with tf.name_scope(f"{self._name}_gradients_fit"):
+                grads_and_vars, assertions = validation.asserted(grads_and_vars)
         # Elsewhere callables may make tensors of the graph or the context that
         # `_prepare` runs in; here they can be read before slots are created.
         ahead = tf.executing_eagerly() and not tf.distribute.has_strategy()
-        self._values = self._read() if ahead else None
-        return super().apply_gradients(
-            grads_and_vars,
-            global_step=global_step,
-            name=name,
-            skip_gradients_aggregation=skip_gradients_aggregation,
-        )
+        self._values[threading.get_ident()] = self._read() if ahead else None
+        self._assertions[threading.get_ident()] = assertions
+        # Replicas' are of other threads than the one that updates.
+        replica = tf.distribute.has_strategy()
+        with tf.control_dependencies(assertions if replica else []):
+            return super().apply_gradients(
+                grads_and_vars,
+                global_step=global_step,
+                name=name,
+                skip_gradients_aggregation=skip_gradients_aggregation,
+            )
 
     def _valid_dtypes(self):
         return super()._valid_dtypes() | {tf.complex64, tf.complex128}
 
     def _create_slots(self, var_list):
-        for variable in var_list:
-            dtype = variable.dtype.base_dtype
-            if variable.shape.is_fully_defined():
-                ones = tf.compat.v1.ones_initializer(dtype=dtype)
-            else:
-                ones = tf.ones_like(variable)
-            self._get_or_make_slot_with_initializer(
-                variable, ones, variable.shape, dtype, "rms", self._name
-            )
-            # The order names the slots in checkpoints.
-            if self._centered:
-                self._zeros_slot(variable, "mg", self._name)
-            self._zeros_slot(variable, "momentum", self._name)
+        strategy = tf.distribute.get_strategy()
+        # The threads of replicas take turns by themselves, at points within.
+        several = strategy.num_replicas_in_sync > 1
+        with contextlib.nullcontext() if several else _CREATING_SLOTS:
+            for variable in var_list:
+                # The last to be made; to ask for each takes its time.
+                if self.get_slot(variable, "momentum") is None:
+                    self._create_slots_of(variable)
+
+    def _create_slots_of(self, variable):
+        dtype = variable.dtype.base_dtype
+        if variable.shape.is_fully_defined():
+            ones = tf.compat.v1.ones_initializer(dtype=dtype)
+        else:
+            ones = tf.ones_like(variable)
+        self._get_or_make_slot_with_initializer(
+            variable, ones, variable.shape, dtype, "rms", self._name
+        )
+        # The order names the slots in checkpoints.
+        if self._centered:
+            self._zeros_slot(variable, "mg", self._name)
+        self._zeros_slot(variable, "momentum", self._name)
 
     def _arguments(self):
         return {
@@ -283,20 +310,39 @@ class RMSPropOptimizer(_Optimizer):
         return values
 
     def _prepare(self):
-        values = self._values or self._read()
-        self._hyper = core.Hyperparameters(
+        thread = threading.get_ident()
+        values = self._values.get(thread) or self._read()
+        if tf.distribute.has_strategy() and not tf.executing_eagerly():
+            # This thread applies what others asserted; it comes after all of them.
+            self._assertions[thread] = [tf.no_op("gradients_fit")]
+        self._hyper[thread] = core.Hyperparameters(
             *(tf.convert_to_tensor(values[name], name=name) for name in values)
         )
+        self._waiting[thread] = []
+
+    def _finish(self, update_ops, name_scope):
+        thread = threading.get_ident()
+        # A strategy finishes once for each replica.
+        waiting = self._waiting.pop(thread, None)
+        if waiting:
+            self._together.apply(TF1, *zip(*waiting), self._hyper[thread])
+        return super()._finish(update_ops, name_scope)
 
     def _apply_dense(self, gradient, variable):
-        return core.apply_dense(
-            TF1,
-            variable,
-            self._slots_of(variable),
-            gradient,
-            self._hyper.cast(variable.dtype.base_dtype),
-            self._use_locking,
-        )
+        slots = self._slots_of(variable)
+        if (
+            tf.executing_eagerly()
+            and not tf.distribute.has_strategy()
+            and variable.constraint is None
+            and self._together.takes_in_one_op(TF1, variable, slots)
+        ):
+            self._waiting[threading.get_ident()].append((variable, slots, gradient))
+            return None
+        hyper = self._hyper_of(variable)
+        with self._asserted():
+            return core.apply_dense(
+                TF1, variable, slots, gradient, hyper, self._use_locking
+            )
 
     def _resource_apply_dense(self, gradient, variable):
         return self._apply_dense(gradient, variable)
@@ -305,16 +351,24 @@ class RMSPropOptimizer(_Optimizer):
         return self._resource_apply_sparse(gradient.values, variable, gradient.indices)
 
     def _resource_apply_sparse(self, values, variable, indices):
-        return core.apply_sparse(
-            TF1,
-            variable,
-            self._slots_of(variable),
-            values,
-            indices,
-            self._hyper.cast(variable.dtype.base_dtype),
-            self._use_locking,
-            distinct=True,
-        )
+        hyper = self._hyper_of(variable)
+        with self._asserted():
+            return core.apply_sparse(
+                TF1,
+                variable,
+                self._slots_of(variable),
+                values,
+                indices,
+                hyper,
+                self._use_locking,
+                distinct=True,
+            )
+
+    def _asserted(self):
+        # Around the updates alone. An op of which an input is made within such a scope
+        # gets no dependency itself, and if that input is a constant, TensorFlow's graph
+        # optimizer drops the one it has.
+        return tf.control_dependencies(self._assertions.get(threading.get_ident(), []))
 
     def _resource_apply_sparse_duplicate_indices(self, values, variable, indices):
         # The base class finds distinct indices by an op that XLA cannot compile.
@@ -325,6 +379,9 @@ class RMSPropOptimizer(_Optimizer):
         rows = tf.shape(variable, out_type=indices.dtype)[0]
         values, indices = core.sum_duplicates(values, indices, rows, compiled=True)
         return self._resource_apply_sparse(values, variable, indices)
+
+    def _hyper_of(self, variable):
+        return self._hyper[threading.get_ident()].cast(variable.dtype.base_dtype)
 
     def _slots_of(self, variable):
         return core.Slots(

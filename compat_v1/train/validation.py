@@ -5,6 +5,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from keras_rmsprop import core
+
 _RANGES = {
     "learning_rate": (-math.inf, math.inf),
     "decay": (0.0, 1.0),
@@ -82,6 +84,7 @@ def checked_pairs(grads_and_vars):
 
     Raises:
         TypeError: If they are no pairs, or a variable is none.
+        NotImplementedError: If a variable is a tensor, as TensorFlow's class says it.
         ValueError: If a gradient does not fit its variable, or graphs are mixed.
         RuntimeError: If a variable with a constraint has a sparse gradient.
     """
@@ -94,7 +97,8 @@ def checked_pairs(grads_and_vars):
             )
         gradient, variable = pair
         if not isinstance(variable, tf.Variable):
-            raise TypeError(
+            tensor = isinstance(variable, tf.Tensor)
+            raise (NotImplementedError if tensor else TypeError)(
                 "`grads_and_vars` must pair gradients with `tf.Variable`s. "
                 f"Received: {variable!r} of type {type(variable)}"
             )
@@ -104,6 +108,50 @@ def checked_pairs(grads_and_vars):
         pairs.append((gradient, variable))
     _check_one_graph([pair for pair in pairs if pair[0] is not None])
     return pairs
+
+
+def asserted(pairs):
+    """Returns pairs, and the graph ops that have to succeed before a step.
+
+    They fail if a gradient turns out to have another shape than its variable, or
+    slices an index out of range. There are none where there is nothing to add: eager
+    gradients have been looked at, XLA compiles no assertions, and of a lone variable
+    the training op looks at each index before it writes.
+
+    Args:
+        pairs: What `checked_pairs` returned.
+    """
+    if tf.executing_eagerly() or core.is_compiled():
+        return pairs, []
+    several = sum(gradient is not None for gradient, _ in pairs) > 1
+    checked, assertions = [], []
+    for gradient, variable in pairs:
+        if isinstance(gradient, tf.IndexedSlices):
+            if several:
+                assertions.append(_slices_assertion(gradient, variable))
+        elif gradient is not None and not gradient.shape.is_fully_defined():
+            # Of an assertion about `tf.shape`, TensorFlow's graph optimizer finds that
+            # it holds: that a training op takes this gradient is its proof.
+            gradient = tf.ensure_shape(gradient, variable.shape)
+            assertions.append(gradient.op)
+        checked.append((gradient, variable))
+    return checked, assertions
+
+
+def _slices_assertion(gradient, variable):
+    rows = tf.shape(variable, out_type=tf.int64)[0]
+    indices = tf.cast(gradient.indices, tf.int64)
+    fits = tf.reduce_all((indices >= 0) & (indices < rows))
+    fits &= tf.equal(tf.shape(gradient.values)[0], tf.size(indices))
+    return tf.raw_ops.Assert(
+        condition=fits,
+        data=[
+            f"The gradient of variable {variable.name!r} must have indices of its "
+            "rows, and a row of values for each. Number of rows, and indices received:",
+            rows,
+            indices,
+        ],
+    )
 
 
 def _converted(gradient, variable):
@@ -126,7 +174,7 @@ def _check_fit(gradient, variable):
                 f"Received: {what} {received}"
             )
 
-    dtype, shape = variable.dtype.base_dtype, variable.shape
+    dtype, shape = variable.dtype.base_dtype, _shape(variable)
     sparse = isinstance(gradient, tf.IndexedSlices)
     values_dtype, values_shape, _ = _facts(gradient.values if sparse else gradient)
     check(
@@ -194,6 +242,13 @@ def _check_one_graph(pairs):
                     "must belong to the current default graph. "
                     f"Received: {part!r} of another graph"
                 )
+
+
+def _shape(variable):
+    """Returns the shape of a variable: eagerly, the one that it has at present."""
+    if variable.shape.is_fully_defined() or not tf.executing_eagerly():
+        return variable.shape
+    return tf.TensorShape(tf.shape(variable).numpy())
 
 
 def _facts(value):

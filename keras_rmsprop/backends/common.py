@@ -66,10 +66,6 @@ class Step:
             if index is not None and averages[index] is not None
         ]
 
-    def _start_averages(self):
-        for variable, average in self._with_averages(self._trainable_variables):
-            average.assign(variable)
-
     def _update_model_variables_moving_average(self, trainable_variables):
         if self.update_rule.average_start == "first_step":
             super()._update_model_variables_moving_average(trainable_variables)

@@ -1,7 +1,6 @@
 """The step on PyTorch: in place, a block of elements at a time."""
 
 import collections
-import itertools
 
 import keras
 import torch

@@ -1,14 +1,25 @@
-"""Copies of an optimizer that build on their own, on backends without checkpoints.
+"""Copies of an optimizer that build on their own, where nothing else looks into them.
 
-`_tracker` is where a Keras optimizer notes its variables, since Keras 3.0.
+TensorFlow, which saves objects and shards variables, has the same functions with more
+in them. `_tracker` is where a Keras optimizer notes its variables, since Keras 3.0.
 """
 
 import contextlib
 import copy
 
 
-def outside_functions():
+def expanded(variables):
+    """Returns a list of variables, none of which is a table of shards."""
+    return list(variables)
+
+
+def outside_functions(strategy):
     """Returns a context in which variables are made for good."""
+    return contextlib.nullcontext()
+
+
+def restored_as_tables(optimizer, variables):
+    """Returns a context for making slots, for which nothing waits."""
     return contextlib.nullcontext()
 
 
@@ -45,3 +56,6 @@ def set_variables(optimizer, variables):
 def set_list(optimizer, name, values):
     """Sets a list attribute, whose entries are no new variables of the optimizer."""
     vars(optimizer)[name] = values
+
+
+set_slots = set_list

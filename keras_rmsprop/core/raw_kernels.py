@@ -2,6 +2,7 @@
 
 import functools
 
+import ml_dtypes
 import tensorflow as tf
 
 # TensorFlow publishes no way to ask which kernels it was built with.
@@ -118,8 +119,9 @@ def apply(op, variable, slots, gradient, hyper, use_locking, indices=None):
         if not has_epsilon:
             # Else what counts as zero would still be divided by zero. Steps in which
             # nothing is, have the shipped bits.
-            least = 6e-8 if gradient.dtype == tf.float16 else 1e-37
-            least = tf.cast(least, hyper.epsilon.dtype)
+            dtype = gradient.dtype
+            least = 10 * float(ml_dtypes.finfo(dtype.real_dtype.as_numpy_dtype).tiny)
+            least = tf.constant(6e-8 if dtype == tf.float16 else least, dtype)
             least *= tf.cast(tf.reduce_any(rests), least.dtype)
             hyper = hyper._replace(epsilon=hyper.epsilon + least)
     inputs = {

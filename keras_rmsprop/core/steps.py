@@ -148,6 +148,16 @@ class Together:
     def __init__(self):
         self._ready = {}
 
+    def __reduce__(self):
+        # A copy is of other variables.
+        return Together, ()
+
+    @staticmethod
+    def takes_in_one_op(rule, variable, slots):
+        """Whether native kernels update a variable together with others."""
+        rounding = formula.rounding_of(rule, slots, formula.DENSE_KERNEL)
+        return native.take_dense(rounding, variable)
+
     def apply(self, rule, variables, slots, gradients, hyper):
         """Applies one step.
 
@@ -156,7 +166,7 @@ class Together:
             variables: List of variables, as for `apply_dense`.
             slots: List of their `Slots`.
             gradients: List of their gradients.
-            hyper: `Hyperparameters`, not cast.
+            hyper: `Hyperparameters`, cast or not.
         """
         if not tf.executing_eagerly():
             # What is made in a graph is of no use in another, or outside.
@@ -199,8 +209,11 @@ def _prepared(rule, variables, slots, kept):
             else:
                 apply_dense(rule, *arguments)
 
-    # What multiplies by a reciprocal root shipped with other bits in graphs.
-    if not kept or tf.distribute.has_strategy() or rule.reciprocal_root:
+    # In graphs half precision rounds otherwise, and so does a reciprocal root.
+    rounds_alike = not rule.reciprocal_root and all(
+        variable.dtype in (tf.float32, tf.float64) for variable in variables
+    )
+    if not kept or not rounds_alike or tf.distribute.has_strategy():
         return each
     step = tf.function(each, autograph=False)
     return lambda gradients, hyper: step(gradients, hyper.as_tensors())

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from keras_rmsprop import sharding
 from keras_rmsprop.legacy.values import native
 from keras_rmsprop.validation import check_number
 
@@ -33,12 +34,12 @@ class Gradients:
         if callable(loss):
             with tape:
                 if not callable(var_list):
-                    tape.watch([native(v) for v in tf.nest.flatten(var_list)])
+                    tape.watch([native(v) for v in _flat(var_list)])
                 loss = loss()
                 var_list = var_list() if callable(var_list) else var_list
         with tape:
             loss = self._transform_loss(self.scale_loss(loss))
-        var_list = tf.nest.flatten(var_list)
+        var_list = _flat(var_list)
         natives = self._natives(var_list)
         with tf.name_scope(self._name + "/gradients"):
             pairs = self._get_gradients(tape, loss, natives, grad_loss)
@@ -98,7 +99,9 @@ class Gradients:
             bound = self.clipvalue
             pairs = [(tf.clip_by_value(g, -bound, bound), v) for g, v in pairs]
         if self.clipnorm is not None:
-            pairs = [(tf.clip_by_norm(g, self.clipnorm), v) for g, v in pairs]
+            grads, variables = zip(*pairs)
+            grads = sharding.clipped_by_norm(grads, variables, self.clipnorm)
+            pairs = list(zip(grads, variables))
         if self.global_clipnorm is not None:
             grads, variables = zip(*pairs)
             grads, _ = tf.clip_by_global_norm(grads, self.global_clipnorm)
@@ -124,6 +127,10 @@ class Gradients:
                     f"`{name}` and `{norms[0]}` cannot both be set. Received: "
                     f"{name}={value!r}, {norms[0]}={getattr(self, norms[0])!r}"
                 )
+
+
+def _flat(var_list):
+    return sharding.expanded(tf.nest.flatten(var_list))
 
 
 def _all_reduce_sum(grads_and_vars):

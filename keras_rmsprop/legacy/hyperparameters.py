@@ -1,5 +1,6 @@
 """Hyperparameters of an OptimizerV2: attributes that are variables behind."""
 
+import contextlib
 import math
 import numbers
 import warnings
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_rmsprop.legacy.current_rate import ScheduleOfOptimizer, schedule_of
 from keras_rmsprop.legacy.values import assign, fetch, native
 from keras_rmsprop.validation import check_number
 
@@ -31,11 +33,17 @@ class Hyperparameters:
         self._hyper = {}
         self._hypers_created = False
         self._compiled_hypers = set()
+        # The numbers that variables were made of or set to, for where there is no
+        # session to ask.
+        self._hyper_numbers = {}
 
     def __getattr__(self, name):
         key = "learning_rate" if name == "lr" else name
         if key in self.__dict__.get("_hyper", ()):
-            return self._get_hyper(key)
+            value = self._get_hyper(key)
+            if isinstance(value, Schedule):
+                return ScheduleOfOptimizer(value, self)
+            return value
         raise AttributeError(
             f"{type(self).__name__!r} object has no attribute {name!r}"
         )
@@ -57,7 +65,10 @@ class Hyperparameters:
 
     @property
     def learning_rate(self):
-        """The learning rate: its variable, or what was given in its place."""
+        """The learning rate: its variable, or what was given in its place.
+
+        A schedule converts to its value at the present step, too.
+        """
         return self.__getattr__("learning_rate")
 
     @learning_rate.setter
@@ -66,22 +77,22 @@ class Hyperparameters:
 
     def _set_hyper(self, name, value):
         """Sets a hyperparameter to a number, tensor, variable, schedule or callable."""
-        value = native(value)
+        value = schedule_of(native(value))
         current = self._hyper.get(name)
-        if isinstance(current, tf.Variable) and not (
-            callable(value) or isinstance(value, tf.Variable)
-        ):
+        if isinstance(current, tf.Variable) and _is_value_for(current, value):
             assign(current, value)
+            self._hyper_numbers[name] = value
             return
         if name in self._compiled_hypers:
             warnings.warn(
                 f"A function compiled before this keeps the former `{name}`, because "
-                "one of both is no number. Compile again, with `model.compile` or "
-                "a new `tf.function`.",
+                "one of both is no number, or only the former an integer. Compile "
+                "again, with `model.compile` or a new `tf.function`.",
                 stacklevel=3,
             )
         if isinstance(value, tf.Variable):
             self._track_trackable(value, name, overwrite=True)
+        self._hyper_numbers.pop(name, None)
         self._hyper[name] = value
         if self._hypers_created:
             self._create_hyper(name)
@@ -102,14 +113,15 @@ class Hyperparameters:
         """Turns hyperparameters that are numbers into variables."""
         if self._hypers_created:
             return
-        with self._distribution_strategy_scope():
+        with self._building(), self._distribution_strategy_scope():
             for name in sorted(self._hyper):
                 self._create_hyper(name)
-        self._hypers_created = True
+            self._hypers_created = True
 
     def _create_hyper(self, name):
         value = self._hyper[name]
         if not (tf.is_tensor(value) or callable(value)):
+            self._hyper_numbers[name] = value
             with tf.init_scope():
                 self._hyper[name] = self.add_weight(
                     name,
@@ -121,7 +133,14 @@ class Hyperparameters:
 
     def _serialize_hyperparameter(self, hyperparameter_name):
         """Returns a hyperparameter as `get_config` needs it."""
-        return serialized(self._hyper[hyperparameter_name])
+        value = self._hyper[hyperparameter_name]
+        number = self._hyper_numbers.get(hyperparameter_name)
+        if number is None or tf.compat.v1.executing_eagerly_outside_functions():
+            return serialized(value)
+        if tf.compat.v1.get_default_session() is not None:
+            with contextlib.suppress(tf.errors.FailedPreconditionError):
+                return serialized(value)
+        return serialized(number)
 
     def _lr_decay(self):
         """Returns by how much the learning rate falls: a number or scalar tensor."""
@@ -157,3 +176,13 @@ def serialized(value):
     if tf.is_tensor(value):
         value = fetch([value])[0]
     return value.item() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def _is_value_for(variable, value):
+    """Whether a hyperparameter's variable can be set to a value."""
+    if callable(value) or isinstance(value, tf.Variable):
+        return False
+    if tf.is_tensor(value) or variable.dtype.is_floating or variable.dtype.is_complex:
+        return True
+    # An integer or bool: rather another variable than 0 for 0.5.
+    return bool(np.all(np.array(value, variable.dtype.as_numpy_dtype) == value))

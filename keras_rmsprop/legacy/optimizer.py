@@ -1,19 +1,29 @@
 """`Optimizer`: the OptimizerV2 API on Keras 3, for RMSProp and for users' own."""
 
-import copy
 import re
 import warnings
 
 import keras
 import tensorflow as tf
 
+from keras_rmsprop import sharding
+from keras_rmsprop.legacy.copying import Copying
 from keras_rmsprop.legacy.gradients import Gradients
 from keras_rmsprop.legacy.hyperparameters import Hyperparameters, check_hyperparameter
 from keras_rmsprop.legacy.slots import Slots
 from keras_rmsprop.legacy.step import Step
+from keras_rmsprop.legacy.weights import Weights
 
 
-class Optimizer(Step, Gradients, Hyperparameters, Slots, keras.optimizers.Optimizer):
+class Optimizer(
+    Step,
+    Gradients,
+    Hyperparameters,
+    Slots,
+    Weights,
+    Copying,
+    keras.optimizers.Optimizer,
+):
     """Base class that runs OptimizerV2 optimizers on Keras 3.
 
     An optimizer written for `tf.keras.optimizers.legacy.Optimizer` runs with
@@ -39,7 +49,6 @@ class Optimizer(Step, Gradients, Hyperparameters, Slots, keras.optimizers.Optimi
     - Replacing a schedule or a callable by a number (or the reverse) warns if a
       compiled function has used the old one, because that function keeps it.
     - Gradients are checked before anything changes.
-    - `ShardedVariable` and parameter-server training are not supported.
     - Keras 3's own hooks (`update_step`, `add_variable`) are not used.
 
     Args:
@@ -79,6 +88,9 @@ class Optimizer(Step, Gradients, Hyperparameters, Slots, keras.optimizers.Optimi
     Source: `tf.keras.optimizers.legacy.Optimizer` of TensorFlow 2.9.
     """
 
+    # Whether `apply_gradients` takes `experimental_aggregate_gradients`, for those who
+    # ask: Keras 2 did.
+    _HAS_AGGREGATE_GRAD = False
     # What Keras 3 asks of every optimizer. Its `__init__`, which would set these
     # and create variables at once, is not called: an OptimizerV2 creates its own
     # variables late, so that it can be made before, and used in, any graph.
@@ -106,50 +118,33 @@ class Optimizer(Step, Gradients, Hyperparameters, Slots, keras.optimizers.Optimi
         if "lr" in kwargs:
             warnings.warn("`lr` is the former name of `learning_rate`.", stacklevel=3)
         self._use_locking = True
-        self._name = name or _unique_name(type(self))
+        self._init_set_name(name)
         self._initial_decay = kwargs.get("decay", 0.0)
         Hyperparameters.__init__(self)
+        Weights.__init__(self)
         Slots.__init__(self)
         Gradients.__init__(self, gradient_aggregator, gradient_transformers, kwargs)
-
-    def __deepcopy__(self, memo):
-        """Copies configuration and state; the copy trains the same variables."""
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        for name, value in self.__dict__.items():
-            shared = name in ("_distribution_strategy", "_trainable_variables")
-            value = value if shared else copy.deepcopy(value, memo)
-            object.__setattr__(twin, name, value)
-        return twin
 
     @property
     def name(self):
         """The name scope of variables and operations."""
         return self._name
 
-    def _create_all_weights(self, var_list):
-        """Creates the step counter, hyperparameters and slots that are missing."""
-        self.iterations  # noqa: B018 (made on first use)
-        self._create_hypers()
-        self._create_slots(var_list)
-        if self._restored_from is not None:
-            self._find_slots([self._var_key(var) for var in var_list])
-        self.built = True
-
     def build(self, variables):
         """Creates all variables of the optimizer, as Keras 3 does before training.
 
         Args:
-            variables: List of `tf.Variable` or `keras.Variable`.
+            variables: List of `tf.Variable`, `keras.Variable` or `ShardedVariable`.
 
         Raises:
             ValueError: If one is neither floating nor complex.
         """
+        variables = sharding.expanded(variables)
         natives = self._natives(variables)
         self._assert_valid_dtypes(natives)
         with tf.name_scope(self._name), tf.init_scope():
             self._create_all_weights(natives)
-        self._trainable_variables = list(variables)
+        self._trainable_variables = variables
 
     def get_config(self):
         """Returns the arguments that rebuild this optimizer, without its state."""
@@ -186,9 +181,13 @@ class Optimizer(Step, Gradients, Hyperparameters, Slots, keras.optimizers.Optimi
             )
         return cls(**config)
 
+    def _init_set_name(self, name, zero_based=True):
+        """Sets the name scope, by default to one that no other optimizer has."""
+        self._name = name or _unique_name(type(self), zero_based)
 
-def _unique_name(cls):
+
+def _unique_name(cls, zero_based):
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__)
     name = name.lower()
-    uid = keras.backend.get_uid(name)
-    return name if uid == 1 else f"{name}_{uid - 1}"
+    uid = keras.backend.get_uid(name) - zero_based
+    return f"{name}_{uid}" if uid else name

@@ -122,6 +122,53 @@ class SlotsInCheckpoint:
         return tuple(self._shapes.get(self._graph.key(node), ()))
 
 
+def assignment(held, wanted):
+    """Returns which of the variables that slots are held for each variable is.
+
+    Args:
+        held: List of the name and shape of each variable that there are slots of.
+        wanted: List of the name and shape of each variable that needs slots.
+
+    Returns:
+        A list of an index into `held`, or None for what is new, for each of `wanted`.
+
+    Raises:
+        ValueError: If names and order do not tell.
+
+    Example:
+
+    >>> assignment([("a", (2,)), ("b", (2,))], [("b", (2,)), ("c", (3,)), ("a", (2,))])
+    [1, None, 0]
+    >>> assignment([("dense/bias", (2,))], [("dense_1/bias", (2,))])
+    [0]
+    """
+    held = [(path, tuple(shape)) for path, shape in held]
+    wanted = [(path, tuple(shape)) for path, shape in wanted]
+    found = [None] * len(wanted)
+    for each in set(held) & set(wanted):
+        ours = [i for i, other in enumerate(held) if other == each]
+        theirs = [i for i, other in enumerate(wanted) if other == each]
+        # Of several alike their order tells, if none is missing.
+        if len(ours) == len(theirs):
+            for i, index in zip(theirs, ours):
+                found[i] = index
+    if set(range(len(held))).issubset(found) or None not in found:
+        return found
+    names, paths = [each[0] for each in held], [each[0] for each in wanted]
+    if (
+        [each[1] for each in held] == [each[1] for each in wanted]
+        and all(map(_have_like_names, names, paths))
+        and _are_numbered_alike(names, paths)
+    ):
+        return list(range(len(held)))
+    raise ValueError(
+        f"The optimizer holds slots of the variables {held}, and it cannot be told "
+        f"which of them are those of {wanted}. Take the next step with the same "
+        "variables in the same order, or make another optimizer, `build` it, and "
+        "give it `set_weights(optimizer.get_weights())`."
+    )
+
+
 def _have_like_names(name, path):
     """Whether two names agree but for outer scopes and what a counter added.
 

@@ -1,6 +1,7 @@
 """`RMSprop` as OptimizerV2 had it."""
 
 import numbers
+import warnings
 
 import keras
 import numpy as np
@@ -55,7 +56,8 @@ class RMSprop(Optimizer):
         name: Name scope of variables and operations. Defaults to `"RMSprop"`.
         sparse_updates: `"lazy"` leaves rows that the gradient does not name, and
             their slots, as they are. `"dense"` treats the gradient as dense, so
-            that every row decays. Defaults to `"lazy"`.
+            that every row decays. Defaults to None: `"lazy"`, with a warning at the
+            first sparse step where that is not what shipped.
         **kwargs: `clipnorm`, `clipvalue`, `global_clipnorm`, `decay`, `lr`,
             `gradient_aggregator`, `gradient_transformers`: see `Optimizer`.
 
@@ -76,6 +78,8 @@ class RMSprop(Optimizer):
     API is that of `tf.keras.optimizers.legacy.RMSprop` of TensorFlow 2.9.
     """
 
+    _HAS_AGGREGATE_GRAD = True
+
     def __init__(
         self,
         learning_rate=0.001,
@@ -85,7 +89,7 @@ class RMSprop(Optimizer):
         centered=False,
         name="RMSprop",
         *,
-        sparse_updates="lazy",
+        sparse_updates=None,
         **kwargs,
     ):
         super().__init__(name, **kwargs)
@@ -99,12 +103,28 @@ class RMSprop(Optimizer):
         missing = epsilon is None or isinstance(epsilon, numbers.Real) and epsilon == 0
         self.epsilon = keras.config.epsilon() if missing else epsilon
         self.centered = centered
-        self.sparse_updates = check_choice(
-            "sparse_updates", sparse_updates, ("lazy", "dense")
-        )
+        self._together = core.Together()
+        # None while nobody has chosen: `get_config` must not make it a choice.
+        self._sparse_updates = None
+        self._has_warned = False
+        if sparse_updates is not None:
+            self.sparse_updates = sparse_updates
+
+    @property
+    def sparse_updates(self):
+        """`"lazy"` or `"dense"`."""
+        return self._sparse_updates or "lazy"
+
+    @sparse_updates.setter
+    def sparse_updates(self, value):
+        allowed = ("lazy", "dense")
+        self._sparse_updates = check_choice("sparse_updates", value, allowed)
 
     def _set_hyper(self, name, value):
         check_hyperparameter(name, value)
+        if isinstance(value, (numbers.Real, np.generic)):
+            # An int would make a variable of integers of it.
+            value = float(value)
         if name == "momentum" and _is_used(value) and not self._momentum:
             if self._slots:
                 raise ValueError(
@@ -135,6 +155,32 @@ class RMSprop(Optimizer):
             momentum=tf.identity(self._get_hyper("momentum", var_dtype)),
         )
 
+    def _update_variables(self, grads_and_vars, apply_state):
+        """Updates those together that eager steps can take in one op."""
+        if not (
+            tf.executing_eagerly()
+            and type(self)._resource_apply_dense is RMSprop._resource_apply_dense
+        ):
+            return super()._update_variables(grads_and_vars, apply_state)
+        together, others = {}, []
+        for grad, var in grads_and_vars:
+            slots = self._slots_of(var)
+            if (
+                isinstance(grad, tf.Tensor)
+                and self._var_key(var) not in self._constraints
+                and self._together.takes_in_one_op(_RULE, var, slots)
+            ):
+                together.setdefault((var.device, var.dtype), []).append(
+                    (var, slots, grad)
+                )
+            else:
+                others.append((grad, var))
+        for held in together.values():
+            variables, slots, grads = zip(*held)
+            hyper = self._hyperparameters(variables[0], apply_state)
+            self._together.apply(_RULE, variables, slots, grads, hyper)
+        return super()._update_variables(others, apply_state)
+
     def _resource_apply_dense(self, grad, var, apply_state=None):
         return core.apply_dense(
             _RULE,
@@ -146,6 +192,7 @@ class RMSprop(Optimizer):
         )
 
     def _resource_apply_sparse(self, grad, var, indices, apply_state=None):
+        self._warn_of_default()
         dense = self.sparse_updates == "dense"
         apply = core.apply_sparse_as_dense if dense else core.apply_sparse
         update = apply(
@@ -159,6 +206,20 @@ class RMSprop(Optimizer):
             distinct=True,
         )
         return core.share_reads(var, update)
+
+    def _warn_of_default(self):
+        """Warns once where the default is what was documented, not what shipped."""
+        if self._sparse_updates or self._momentum or self._has_warned:
+            return
+        self._has_warned = True
+        warnings.warn(
+            "Without momentum, OptimizerV2 decayed the mean squares of all rows in "
+            "each sparse step. This optimizer leaves rows alone that no gradient "
+            'names, as its documentation said. `RMSprop(sparse_updates="dense")` '
+            'trains as what shipped did, `sparse_updates="lazy"` as now, without this '
+            "warning.",
+            stacklevel=2,
+        )
 
     def _slots_of(self, var):
         return core.Slots(
@@ -200,9 +261,9 @@ class RMSprop(Optimizer):
             config[name] = self._serialize_hyperparameter(name)
         config["epsilon"] = serialized(self.epsilon)
         config["centered"] = self.centered
-        if self.sparse_updates != "lazy":
+        if self._sparse_updates is not None:
             # Left out where it can be, so that `tf_keras` understands the rest.
-            config["sparse_updates"] = self.sparse_updates
+            config["sparse_updates"] = self._sparse_updates
         return config
 
 

@@ -1,118 +1,57 @@
-"""The variables of an OptimizerV2: step counter, slots, and what restores them."""
+"""The slots of an OptimizerV2: how they are made, found and restored."""
 
 import contextlib
-import numbers
-import warnings
+from typing import NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from keras_rmsprop.legacy.restoring import SlotsInCheckpoint
-from keras_rmsprop.legacy.values import assign, fetch, initial_value, native
-from keras_rmsprop.validation import check_number
+from keras_rmsprop import sharding
+from keras_rmsprop.legacy.restoring import SlotsInCheckpoint, assignment
+from keras_rmsprop.legacy.values import (
+    assign,
+    initial_value,
+    is_value,
+    native,
+)
 
 
-class _Variables(list):
-    """A list, as Keras 3 has it, that can be called, as OptimizerV2 has it."""
+class HeldSlots(NamedTuple):
+    """The slots of one variable that is not there.
 
-    def __call__(self):
-        return self
+    Attributes:
+        path: Name of the variable.
+        shape: Its shape.
+        slots: Dictionary from slot names to slots.
+    """
+
+    path: str
+    shape: tuple
+    slots: dict
 
 
 class Slots:
-    """The part of `Optimizer` that makes, holds and restores variables."""
+    """The part of `Optimizer` that makes, holds and restores slots.
+
+    It puts them into `_weights`, too.
+    """
 
     def __init__(self):
         self._slots = {}
         self._slot_names = []
-        self._weights = []
-        self._iterations = None
         self._variable_paths = {}
+        self._variable_shapes = {}
+        self._constraints = {}
         self._deferred_slot_restorations = {}
         self._slots_restored_early = set()
         # A checkpoint of which slots may still be missing, and which are not.
         self._restored_from = None
         self._slots_restored = set()
-        self._distribution_strategy = (
-            tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
-        )
-
-    @property
-    def iterations(self):
-        """Scalar int64 variable: the number of steps taken.
-
-        It can be set to a number, or, before it is first used, to a variable.
-        """
-        if self._iterations is None:
-            with self._distribution_strategy_scope():
-                self.iterations = self.add_weight(
-                    "iter",
-                    shape=[],
-                    dtype=tf.int64,
-                    trainable=False,
-                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-                )
-        return self._iterations
-
-    @iterations.setter
-    def iterations(self, value):
-        if isinstance(value, (numbers.Integral, np.integer)):
-            check_number("iterations", value)
-            assign(self.iterations, value)
-            return
-        if self._iterations is not None:
-            raise RuntimeError(
-                "`iterations` cannot be set to another variable once it exists. "
-                f"Received: iterations={value!r}. Set it to a number instead."
-            )
-        self._iterations = native(value)
-        self._weights.append(self._iterations)
-
-    def add_weight(
-        self,
-        name,
-        shape,
-        dtype=None,
-        initializer="zeros",
-        trainable=None,
-        synchronization=tf.VariableSynchronization.AUTO,
-        aggregation=tf.VariableAggregation.NONE,
-    ):
-        """Returns a new variable that checkpoints save under `name`.
-
-        Args:
-            name: String.
-            shape: Sequence of integers.
-            dtype: Defaults to `tf.float32`.
-            initializer: Name of an initializer, a callable of `shape` and `dtype`,
-                or the value itself. Defaults to `"zeros"`.
-            trainable: Defaults to whether `synchronization` allows it.
-            synchronization: A `tf.VariableSynchronization`.
-            aggregation: A `tf.VariableAggregation`.
-
-        Raises:
-            ValueError: If a variable that is synchronized on reading were trainable.
-        """
-        on_read = synchronization == tf.VariableSynchronization.ON_READ
-        if on_read and trainable:
-            raise ValueError(
-                "`trainable` must not be True for a variable that is synchronized "
-                f"on reading. Received: trainable={trainable}, "
-                f"synchronization={synchronization}"
-            )
-        dtype = tf.as_dtype(dtype or tf.float32)
-        variable = tf.Variable(
-            initial_value(initializer, shape, dtype),
-            dtype=dtype,
-            name=name,
-            trainable=not on_read if trainable is None else trainable,
-            synchronization=synchronization,
-            aggregation=aggregation,
-        )
-        # Also gives the variable the value of a checkpoint restored before it.
-        self._track_trackable(variable, name, overwrite=True)
-        return variable
+        self._restoring_from = None
+        # What `_create_all_weights` has made so far, to be undone if it fails.
+        self._slots_attempted = []
+        # What a pickle held, until the first step says of which variables it is.
+        self._slots_unassigned = []
 
     def add_slot(self, var, slot_name, initializer="zeros", shape=None):
         """Returns the slot of a variable, new if it has none.
@@ -129,21 +68,30 @@ class Slots:
         """
         key = self._var_key(var)
         slot = self._slots.get(key, {}).get(slot_name)
+        if slot is not None and (key, slot_name) not in self._slots_restored_early:
+            return slot
+        self._slots_attempted.append((key, slot_name))
         if slot is None:
             slot = self._new_slot(var, slot_name, initializer, shape)
-            self._restore_deferred_slot(key, slot_name, slot)
-            self._weights.append(slot)
-        elif (key, slot_name) in self._slots_restored_early:
-            # `weights` keeps the order of `_create_slots`, not of a checkpoint.
-            self._slots_restored_early.remove((key, slot_name))
-            self._weights.append(slot)
+            self._restore_slot_variable(slot_name, var, slot)
+        # Only now, where a checkpoint restored it earlier: `weights` keeps the order of
+        # `_create_slots`, not that of a checkpoint.
+        self._weights.append(slot)
+        self._slots_restored_early.discard((key, slot_name))
         return slot
 
     def _new_slot(self, var, slot_name, initializer, shape):
         key = self._var_key(var)
-        path = self._variable_paths.setdefault(key, var.name.partition(":")[0])
+        path = self._variable_paths.setdefault(key, self._path(var))
         var = native(var)
-        shape = var.shape if shape is None else shape
+        if shape is None:
+            shape = var.shape
+            if not (shape.is_fully_defined() or is_value(initializer)):
+                raise ValueError(
+                    f"The slot {slot_name!r} needs a variable whose shape is known. "
+                    f"Received: {path!r} of shape {shape}. Make the variable with its "
+                    "full shape, or give `add_slot` a `shape`."
+                )
         with self._distribution_strategy_scope():
             strategy = tf.distribute.get_strategy()
             if not strategy.extended.variable_created_in_scope(var):
@@ -159,13 +107,21 @@ class Slots:
                     name=f"{path}/{slot_name}",
                     trainable=False,
                 )
+        self._variable_shapes[key] = var.shape
         self._slots.setdefault(key, {})[slot_name] = slot
         if slot_name not in self._slot_names:
             self._slot_names.append(slot_name)
         return slot
 
     def get_slot(self, var, slot_name):
-        """Returns a slot of a variable; raises a KeyError if there is none."""
+        """Returns a slot of a variable; raises a KeyError if there is none.
+
+        That of a `ShardedVariable` is one of the slots of its shards.
+        """
+        shards = sharding.shards_of(var)
+        if shards[0] is not var:
+            slots = [self.get_slot(shard, slot_name) for shard in shards]
+            return sharding.joined(slots, name=slot_name)
         return self._slots[self._var_key(var)][slot_name]
 
     def get_slot_names(self):
@@ -174,81 +130,77 @@ class Slots:
 
     def _create_slots(self, var_list):
         """Creates the slots of variables. For subclasses."""
+        return  # AutoGraph cannot convert a method of nothing but a docstring.
 
-    @property
-    def weights(self):
-        """List of the variables: the step counter, then slots in order of creation."""
-        return self._weights
+    def _create_slots_for_sharded_variables(self, var_list):
+        """Called after `_create_slots`. For subclasses."""
+        return  # AutoGraph cannot convert a method of nothing but a docstring.
 
-    @property
-    def variables(self):
-        """The same as a list that can be called. It is a copy."""
-        for weight in self._weights:
-            # Keras 3 names what it saves by path, which a `tf.Variable` lacks.
-            weight.path = weight.name.partition(":")[0]
-        return _Variables(self._weights)
+    def _create_all_weights(self, var_list):
+        """Creates the step counter, hyperparameters and slots that are missing.
 
-    def get_weights(self):
-        """Returns the values of `weights` as a list of arrays.
-
-        In a TF1 graph it takes them from the default session.
+        What fails leaves no slots behind. Several threads may take the first step.
         """
-        return fetch(self.weights)
+        with self._building():
+            variables = self._natives(var_list)
+            self.iterations  # noqa: B018 (made on first use)
+            self._create_hypers()
+            self._slots_attempted.clear()
+            before = {
+                "_weights": list(self._weights),
+                "_slots_unassigned": self._slots_unassigned,
+            }
+            try:
+                self._assign_slots(variables)
+                self._create_slots(variables)
+                self._create_slots_for_sharded_variables(variables)
+                if self._restored_from is not None:
+                    self._find_slots([self._var_key(var) for var in variables])
+                self.built = True
+            except BaseException:
+                self._undo_slots()
+                self.__dict__.update(before)
+                raise
 
-    def set_weights(self, weights):
-        """Sets the values of `weights`.
+    def _undo_slots(self):
+        """Takes back what `add_slot` did since `_create_all_weights` was called."""
+        for key, slot_name in self._slots_attempted:
+            restored = (key, slot_name) in self._slots_restored
+            if restored and (key, slot_name) not in self._deferred_slot_restorations:
+                # A checkpoint gives a value only once.
+                self._slots_restored_early.add((key, slot_name))
+            else:
+                self._slots.get(key, {}).pop(slot_name, None)
+        self._slots = {key: held for key, held in self._slots.items() if held}
+        names = {name for held in self._slots.values() for name in held}
+        self._slot_names[:] = [name for name in self._slot_names if name in names]
 
-        Args:
-            weights: List of arrays, as `get_weights` returns it.
-
-        Raises:
-            ValueError: If their number or a shape differs, before any is set.
-        """
-        weights = [np.asarray(weight) for weight in weights]
-        if len(weights) != len(self.weights):
-            hint = "" if self.built else " Call `build(variables)` first."
-            raise ValueError(
-                f"`weights` was given {len(weights)} arrays, but the optimizer was "
-                f"expecting {len(self.weights)}, one for each of `weights`.{hint}"
-            )
-        _check_shapes("weights", self.weights, weights)
-        for variable, value in zip(self.weights, weights):
-            assign(variable, value)
-
-    def save_own_variables(self, store):
-        """Puts all variables, hyperparameters too, into a mapping."""
-        for index, value in enumerate(fetch(self._weights)):
-            store[str(index)] = value
-        for name, value in self._hyper.items():
-            if isinstance(value, tf.Variable):
-                store[name] = value.numpy()
-
-    def load_own_variables(self, store):
-        """Sets all variables from what `save_own_variables` stored.
-
-        Args:
-            store: Mapping of `"0"`, `"1"`, ... to arrays, and of names to
-                hyperparameters. One with another number of arrays is skipped with
-                a warning, as Keras does.
-
-        Raises:
-            ValueError: If a shape differs, before any variable is set.
-        """
-        count = sum(key.isdigit() for key in store.keys())  # noqa: SIM118 (HDF5)
-        if count != len(self._weights):
-            warnings.warn(
-                f"The state of optimizer {self._name!r} was not loaded: it has "
-                f"{len(self._weights)} variables and the file has {count}.",
-                stacklevel=2,
-            )
+    def _assign_slots(self, variables):
+        """Gives variables the slots that a pickle held."""
+        if not self._slots_unassigned:
             return
-        values = [np.asarray(store[str(index)]) for index in range(count)]
-        _check_shapes("store", self._weights, values)
-        for variable, value in zip(self._weights, values):
-            assign(variable, value)
-        for name in set(store.keys()) & set(self._hyper):
-            if isinstance(self._hyper[name], tf.Variable):
-                assign(self._hyper[name], np.asarray(store[name]))
+        new = [var for var in variables if self._var_key(var) not in self._slots]
+        found = assignment(
+            [(each.path, each.shape) for each in self._slots_unassigned],
+            [(self._path(var), var.shape) for var in new],
+        )
+        weights = {id(weight): weight for weight in self._weights}
+        for var, index in zip(new, found):
+            held = {} if index is None else self._slots_unassigned[index].slots
+            for name, slot in held.items():
+                self._slots_attempted.append((self._var_key(var), name))
+                # Where it belongs, and under the strategy of its variable.
+                eager = tf.compat.v1.executing_eagerly_outside_functions()
+                value = slot if eager else slot.initial_value
+                weights[id(slot)] = self._new_slot(var, name, value, slot.shape)
+        self.__dict__.update(
+            _weights=list(weights.values()),
+            _slots_unassigned=[
+                each
+                for index, each in enumerate(self._slots_unassigned)
+                if index not in found
+            ],
+        )
 
     # What `tf.train.Checkpoint` calls, to keep slots as edges between optimizer and
     # variable (`.OPTIMIZER_SLOT`). TensorFlow documents it nowhere, and has not
@@ -262,12 +214,31 @@ class Slots:
         slot_variable_shape=None,
     ):
         """Returns the slot to restore, or None to restore it when it is created."""
+        self._start_restoring(slot_variable_position.checkpoint.save_path_string)
+        shards = sharding.shards_of(variable)
+        if shards[0] is not variable:
+            # Its slot is one only if those of its shards exist.
+            for shard in shards:
+                key = self._var_key(shard)
+                self._slots_restored.add((key, slot_name))
+                if slot_name not in self._slots.get(key, {}):
+                    self._slots_restored_early.add((key, slot_name))
+                    self._new_slot(shard, slot_name, "zeros", shard.shape)
+            return self.get_slot(variable, slot_name)
         key = self._var_key(variable)
         self._slots_restored.add((key, slot_name))
         slot = self._slots.get(key, {}).get(slot_name)
         if slot is not None:
             return slot
-        if tf.executing_eagerly() and slot_variable_position.is_simple_variable():
+        # A scope that catches what is created, such as that of `tf.make_template`,
+        # would catch the slot as well. Of such scopes there is no public sign; this
+        # one has existed since 1.12. A strategy's has to catch it.
+        caught = tf.compat.v1.get_default_graph()._variable_creator_stack
+        if (
+            tf.executing_eagerly()
+            and slot_variable_position.is_simple_variable()
+            and (self._distribution_strategy or not caught)
+        ):
             shape = slot_variable_shape or slot_variable_position.value_shape()
             self._slots_restored_early.add((key, slot_name))
             return self._new_slot(variable, slot_name, "zeros", shape)
@@ -276,10 +247,13 @@ class Slots:
         )
         return None
 
-    def _restore_deferred_slot(self, key, slot_name, slot):
-        positions = self._deferred_slot_restorations.pop((key, slot_name), [])
+    def _restore_slot_variable(self, slot_name, variable, slot_variable):
+        """Gives a new slot the value of a checkpoint that was restored before."""
+        key = self._var_key(variable), slot_name
+        positions = self._deferred_slot_restorations.get(key, [])
         for position in sorted(positions, key=lambda p: p.restore_uid, reverse=True):
-            position.restore(slot)
+            position.restore(slot_variable)
+        self._deferred_slot_restorations.pop(key, None)
 
     def _checkpoint_adapter(self, path):
         """Notes that a checkpoint is being restored into this optimizer.
@@ -288,13 +262,23 @@ class Slots:
         2.19, the oldest supported, does). It restores a slot only if it finds the
         variable the slot belongs to.
         """
-        self._slots_restored = set()
+        self._start_restoring(path)
         self._restored_from = None if SlotsInCheckpoint(path).is_of_start else path
         if self._restored_from is not None and tf.executing_eagerly():
             # A compiled function would never ask again. What is not clear here may
             # be so in a moment, when the variables were restored.
             with contextlib.suppress(ValueError):
                 self._find_slots(list(self._slots))
+
+    def _start_restoring(self, path):
+        """Forgets what slots another checkpoint had.
+
+        Some are restored before the optimizer itself: those of variables that the
+        checkpoint finds first.
+        """
+        if path != self._restoring_from:
+            self._restoring_from = path
+            self._slots_restored = set()
 
     def _find_slots(self, keys):
         """Restores by name what slots of variables the checkpoint's graph has not.
@@ -333,20 +317,6 @@ class Slots:
                 self._variable_paths[self._var_key(variable)] = variable.path
         return [native(variable) for variable in variables]
 
-    @contextlib.contextmanager
-    def _distribution_strategy_scope(self):
-        """Enters the strategy that the optimizer was made under."""
-        if self._distribution_strategy and not tf.distribute.has_strategy():
-            with self._distribution_strategy.scope():
-                yield
-        else:
-            yield
-
-
-def _check_shapes(argument, variables, values):
-    for variable, value in zip(variables, values):
-        if variable.shape != value.shape:
-            raise ValueError(
-                f"`{argument}` must hold an array of shape {tuple(variable.shape)} "
-                f"for {variable.name!r}. Received: an array of shape {value.shape}"
-            )
+    def _path(self, variable):
+        name = variable.name.partition(":")[0]
+        return self._variable_paths.get(self._var_key(variable), name)

@@ -3,11 +3,12 @@
 import contextlib
 import functools
 import inspect
+import types
 import warnings
 
 import tensorflow as tf
 
-from keras_rmsprop import core
+from keras_rmsprop import core, sharding
 from keras_rmsprop.gradients import checked_gradient, step_assertions
 
 
@@ -79,6 +80,8 @@ class Step:
             )
         self.apply_gradients(zip(grads, variables))
 
+    # As AutoGraph leaves Keras' own optimizers, and saves three seconds.
+    @tf.autograph.experimental.do_not_convert
     def apply_gradients(
         self, grads_and_vars, name=None, experimental_aggregate_gradients=True
     ):
@@ -87,7 +90,8 @@ class Step:
         Args:
             grads_and_vars: Iterable of `(gradient, variable)`. A gradient is a
                 tensor of the variable's shape, a `tf.IndexedSlices`, or None to
-                leave the variable alone.
+                leave the variable alone. That of a `ShardedVariable` may also be a
+                list with one for each of its shards.
             name: Name of the operation. Defaults to the optimizer's.
             experimental_aggregate_gradients: Whether to sum the gradients of all
                 replicas. Defaults to True.
@@ -101,7 +105,7 @@ class Step:
             ValueError: If no variable has a gradient, or if a gradient does not
                 fit its variable; nothing has changed then.
         """
-        pairs = self._with_gradients(grads_and_vars)
+        pairs = self._with_gradients(sharding.pairs_of_shards(grads_and_vars))
         variables = self._natives([variable for _, variable in pairs])
         for variable in variables:
             if not isinstance(variable, tf.Variable):
@@ -109,13 +113,9 @@ class Step:
                     f"Only variables can be updated. Received: {variable!r}"
                 )
         self._assert_valid_dtypes(variables)
-        constraints = {
-            self._var_key(native): variable.constraint
-            for native, (_, variable) in zip(variables, pairs)
-            if variable.constraint is not None
-        }
+        self._note_constraints([variable for _, variable in pairs])
         pairs = [
-            (checked_gradient(gradient, variable), variable)
+            (checked_gradient(gradient, _as_it_is(variable)), variable)
             for (gradient, _), variable in zip(pairs, variables)
         ]
         with contextlib.ExitStack() as scopes:
@@ -137,19 +137,27 @@ class Step:
                 pairs = self._transform_unaggregated_gradients(pairs)
                 pairs = self._aggregate_gradients(pairs)
             pairs = self._transform_gradients(pairs)
-            update = functools.partial(
-                self._apply_one, apply_state=apply_state, constraints=constraints
-            )
+            apply = functools.partial(self._distributed_apply, apply_state=apply_state)
+            strategy = tf.distribute.get_strategy()
             if not tf.distribute.has_strategy():
-                # What is below does the same at twenty times the cost.
-                return self._apply_all(update, pairs, name)
+                return apply(strategy, pairs, name=name)
             # Keras' own optimizers use this; unlike the public `merge_call` it
             # works within `tf.cond`, where loss scaling calls us. Since 2.5.
             return tf.__internal__.distribute.interim.maybe_merge_call(
-                lambda strategy, pairs: self._apply_all(update, pairs, name, strategy),
-                tf.distribute.get_strategy(),
-                pairs,
+                apply, strategy, pairs, name=name
             )
+
+    def _note_constraints(self, variables):
+        """Notes the constraints of Keras' and TensorFlow's variables alike."""
+        constraints = {
+            self._var_key(variable): variable.constraint
+            for variable in variables
+            if variable.constraint is not None
+        }
+        if self._constraints:
+            for variable in variables:
+                self._constraints.pop(self._var_key(variable), None)
+        self._constraints.update(constraints)
 
     def _with_gradients(self, grads_and_vars):
         """Returns the pairs that have a gradient to train with."""
@@ -193,38 +201,59 @@ class Step:
         self._prepare_local(var_device, var_dtype, apply_state)
         return apply_state[(var_device, var_dtype)]
 
-    def _apply_all(self, update, grads_and_vars, name, strategy=None):
-        """Updates all variables, then counts the step."""
-        ops = []
+    def _distributed_apply(self, distribution, grads_and_vars, apply_state, name):
+        """Updates all variables, then counts the step. For subclasses."""
         with tf.name_scope(name or self._name):
-            for grad, var in grads_and_vars:
-                if strategy is None:
-                    with tf.device(var.device):
-                        ops.append(update(var, grad))
-                else:
-                    ops += tf.nest.flatten(
-                        strategy.extended.update(var, update, args=(grad,), group=False)
+            if tf.distribute.has_strategy():
+                update = functools.partial(self._apply_one, apply_state=apply_state)
+                ops = []
+                for grad, var in grads_and_vars:
+                    updated = distribution.extended.update(
+                        var, update, args=(grad,), group=False
                     )
+                    ops += tf.nest.flatten(updated)
+            else:
+                # What is above does the same at twenty times the cost.
+                ops = self._update_variables(grads_and_vars, apply_state)
             if tf.executing_eagerly():
                 return self.iterations.assign_add(1)
             with tf.control_dependencies([op for op in ops if op is not None]):
                 return self.iterations.assign_add(1, read_value=False)
 
-    def _apply_one(self, var, grad, apply_state, constraints):
+    def _update_variables(self, grads_and_vars, apply_state):
+        """Updates variables one by one and returns the operations."""
+        ops = []
+        for grad, var in grads_and_vars:
+            with tf.device(var.device):
+                ops.append(self._apply_one(var, grad, apply_state))
+        return ops
+
+    def _apply_one(self, var, grad, apply_state):
         """Updates one variable, on its device."""
+        state = {"apply_state": apply_state}
         if isinstance(grad, tf.IndexedSlices):
-            kwargs = _wanted(self._resource_apply_sparse, apply_state)
+            kwargs = state if "apply_state" in self._sparse_apply_args else {}
             op = self._resource_apply_sparse_duplicate_indices(
                 grad.values, var, grad.indices, **kwargs
             )
         else:
-            kwargs = _wanted(self._resource_apply_dense, apply_state)
+            kwargs = state if "apply_state" in self._dense_apply_args else {}
             op = self._resource_apply_dense(grad, var, **kwargs)
-        constraint = constraints.get(self._var_key(var))
+        constraint = self._constraints.get(self._var_key(var))
         if constraint is None:
             return op
         with tf.control_dependencies([] if op is None else [op]):
             return var.assign(constraint(var))
+
+    # The arguments of a subclass' methods, for wrappers as well.
+
+    @functools.cached_property
+    def _dense_apply_args(self):
+        return inspect.getfullargspec(self._resource_apply_dense).args
+
+    @functools.cached_property
+    def _sparse_apply_args(self):
+        return inspect.getfullargspec(self._resource_apply_sparse).args
 
     def _resource_apply_dense(self, grad, handle, apply_state):
         """Takes one step with a dense gradient. For subclasses."""
@@ -291,8 +320,12 @@ def _map_values(function, grads_and_vars):
     return [(core.map_values(function, grad), var) for grad, var in grads_and_vars]
 
 
-def _wanted(method, apply_state):
-    """Returns `apply_state` as keyword argument if a method takes it."""
-    if "apply_state" in inspect.signature(method).parameters:
-        return {"apply_state": apply_state}
-    return {}
+def _as_it_is(variable):
+    """Returns what is known of a variable; eagerly, also the shape it has now."""
+    if variable.shape.is_fully_defined() or not tf.executing_eagerly():
+        return variable
+    return types.SimpleNamespace(
+        name=variable.name,
+        dtype=variable.dtype,
+        shape=tf.TensorShape(tf.shape(variable).numpy()),
+    )

@@ -12,6 +12,11 @@ def native(variable):
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
+def is_value(initializer):
+    """Whether an initializer is the value itself, and no recipe for one."""
+    return not (isinstance(initializer, str) or callable(initializer))
+
+
 def initial_value(initializer, shape, dtype):
     """Returns an initial value as `tf.Variable` takes it."""
     if isinstance(initializer, str):

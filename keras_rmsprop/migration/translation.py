@@ -405,6 +405,7 @@ def _source(source, overrides):
         )
     api = _SOURCES[generation]
     sparse_updates = given.pop("sparse_updates", None)
+    is_ours = "update_rule" in given
     rule = UpdateRule.get(given.pop("update_rule", rule))
     known = {**api.defaults, **api.renamed, "learning_rate": None}
     unknown = [name for name in given if name not in known and name not in _IGNORED]
@@ -417,7 +418,7 @@ def _source(source, overrides):
         for name, value in [*defaults.items(), *given.items()]
         if name not in _IGNORED
     }
-    if common.get("epsilon", 1.0) is None:
+    if common.get("epsilon", 1.0) is None and not is_ours:
         common["epsilon"] = keras.config.epsilon()
     if generation == "keras_2017":
         common.update(momentum=0.0, centered=False)
@@ -426,6 +427,8 @@ def _source(source, overrides):
     common.update(overrides)
     rule = UpdateRule.get(common.pop("update_rule", rule))
     sparse_updates = common.pop("sparse_updates", sparse_updates)
+    if common.get("epsilon", 1.0) is None:
+        common["epsilon"] = rule.default_epsilon
     if not common.get("use_ema"):
         common.pop("ema_overwrite_frequency", None)
     if sparse_updates is None:

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import warnings
 
-import numpy as np
 import backend_programs as programs
-import pytest
 import backend_states as states
+import numpy as np
+import pytest
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]

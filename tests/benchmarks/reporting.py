@@ -12,6 +12,7 @@ import statistics
 import subprocess
 
 from peers import CORES, KERAS, OURS, PEERS
+from works import native_kernels
 
 _MEASURES = {
     "ratio": operator.truediv,
@@ -99,7 +100,7 @@ def judge(result, full):
             continue
         single = _by_repetition(target.kind, *compared)
         measured = statistics.median(single) if single else None
-        judged = full and None not in (measured, target.at_most)
+        judged = full and None not in (measured, target.bound)
         words = {"ours": _label(target.ours), "peer": _label(target.peer)}
         verdicts.append(
             Verdict(
@@ -110,8 +111,8 @@ def judge(result, full):
                 measured=measured,
                 low=min(single, default=None),
                 high=max(single, default=None),
-                at_most=target.at_most,
-                holds=measured <= target.at_most if judged else None,
+                at_most=target.bound,
+                holds=measured <= target.bound if judged else None,
             )
         )
     return verdicts
@@ -151,6 +152,7 @@ def machine(devices, load):
         "load": load,
         "python": platform.python_version(),
         "keras_rmsprop": _library(),
+        "native kernels": "in use" if native_kernels() else "none",
         "packages": {name: _version(name) for name in _PACKAGES},
     }
 
@@ -315,6 +317,7 @@ def markdown(report):
         f"{name} on {', '.join(used)}" for name, used in described["devices"].items()
     ]
     parts = [
+        f"Native kernels: {described['native kernels']}. "
         f"Measured on {described['cores']} cores of {described['cpu']}, "
         f"{described['memory']}, {described['os']}, Python {described['python']}; "
         f"{', '.join(packages)}; {', '.join(devices)}.",
@@ -515,7 +518,8 @@ def draw(report, path):
     FigureCanvasAgg(figure)
     described = report.machine
     figure.suptitle(
-        f"{described['cores']} cores of {described['cpu']}, {described['os']}",
+        f"{described['cores']} cores of {described['cpu']}, {described['os']}, "
+        f"native kernels: {described['native kernels']}",
         fontsize="medium",
     )
     axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]

@@ -1,6 +1,5 @@
 """The shapes of what is measured."""
 
-import numpy as np
 
 
 def resnet50(width=1):

@@ -184,7 +184,7 @@ class AttributesTest(parameterized.TestCase):
         variable, loss = quadratic()
         schedule = keras.optimizers.schedules.ExponentialDecay(0.5, 10, 0.9)
         optimizer = legacy.RMSprop(schedule)
-        self.assertIs(optimizer.learning_rate, schedule)
+        self.assertEqual(optimizer.learning_rate, schedule)
 
         @tf.function
         def step():
@@ -264,7 +264,7 @@ class RefusalTest(parameterized.TestCase):
     )
     def test_bad_gradients_change_no_variable(self, gradient, message):
         first, second = tf.Variable(tf.ones([2, 3])), tf.Variable(tf.ones([2, 3]))
-        optimizer = legacy.RMSprop()
+        optimizer = legacy.RMSprop(sparse_updates="lazy")
         with self.assertRaisesRegex(ValueError, message):
             optimizer.apply_gradients([(tf.ones([2, 3]), first), (gradient, second)])
         np.testing.assert_array_equal(first.numpy(), 1.0)
@@ -272,7 +272,7 @@ class RefusalTest(parameterized.TestCase):
 
     def test_out_of_range_indices_fail_in_a_compiled_function(self):
         table = tf.Variable(tf.ones([2, 3]))
-        optimizer = legacy.RMSprop()
+        optimizer = legacy.RMSprop(sparse_updates="lazy")
         optimizer.build([table])
 
         @tf.function

@@ -68,7 +68,7 @@ class TrainingTest(parameterized.TestCase):
     def test_every_mode_takes_the_steps_of_compiled_fit(self, kind, rule, mode):
         weights = []
         for name in ("compiled", mode):
-            optimizer = legacy.RMSprop(0.01, **RULES[rule])
+            optimizer = legacy.RMSprop(0.01, sparse_updates="lazy", **RULES[rule])
             model = model_of(kind, optimizer, **MODES[name])
             loss = fit(model)
             self.assertLess(loss[-1], loss[0])
@@ -80,7 +80,9 @@ class TrainingTest(parameterized.TestCase):
     def test_mixed_precision_trains(self, kind, rule):
         keras.mixed_precision.set_global_policy("mixed_float16")
         try:
-            model = model_of(kind, legacy.RMSprop(0.01, **RULES[rule]))
+            model = model_of(
+                kind, legacy.RMSprop(0.01, sparse_updates="lazy", **RULES[rule])
+            )
             self.assertIsInstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
             # The first steps only find a scale that float16 can hold.
             loss = fit(model, epochs=20)
@@ -92,7 +94,7 @@ class TrainingTest(parameterized.TestCase):
     def test_a_fixed_loss_scale_changes_nothing(self):
         weights = []
         for scale in (None, 128.0):
-            optimizer = legacy.RMSprop(0.01)
+            optimizer = legacy.RMSprop(0.01, sparse_updates="lazy")
             optimizer.loss_scale_factor = scale
             model = model_of("embedding", optimizer)
             fit(model)
@@ -136,7 +138,7 @@ class TrainingTest(parameterized.TestCase):
         self.assertFalse(np.allclose(received[0], unchanged[0]))
 
     def test_learning_rate_callbacks_of_keras_work(self):
-        optimizer = legacy.RMSprop(0.01)
+        optimizer = legacy.RMSprop(0.01, sparse_updates="lazy")
         model = model_of("dense", optimizer)
         scheduler = keras.callbacks.LearningRateScheduler(lambda epoch, lr: lr / 2)
         plateau = keras.callbacks.ReduceLROnPlateau("loss", 0.1, 0, min_delta=1e9)

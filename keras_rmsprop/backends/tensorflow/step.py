@@ -1,23 +1,16 @@
-"""The step on TensorFlow: from `apply` over clipping to the update.
-
-What is TensorFlow's own in the modern face stands here: native variables,
-`tf.IndexedSlices`, graphs and their assertions, `tf.distribute`.
-"""
-
-import itertools
-import operator
+"""The step on TensorFlow: what comes before the update and after it."""
 
 import keras
 import tensorflow as tf
 
-from keras_rmsprop import core
+from keras_rmsprop import core, sharding
 from keras_rmsprop.backends import common
+from keras_rmsprop.backends.tensorflow.update import Lookup, Update, without_duplicates
 from keras_rmsprop.gradients import checked_gradient, fits_as_it_is, step_assertions
+from keras_rmsprop.sharding import native_of
 
-_APPLY_SPARSE = {"lazy": core.apply_sparse, "dense": core.apply_sparse_as_dense}
 
-
-class Step(common.Step):
+class Step(Update):
     """How `keras_rmsprop.RMSprop` takes a step."""
 
     _lookup = None
@@ -31,7 +24,8 @@ class Step(common.Step):
         Args:
             grads: List with a gradient for each variable: a tensor of the
                 variable's shape, a `tf.IndexedSlices`, or None to leave the
-                variable alone.
+                variable alone. That of a `ShardedVariable` may also be a list
+                with one for each of its shards.
             trainable_variables: List of the variables, in the same order.
                 Defaults to those that the optimizer was built with.
 
@@ -57,6 +51,9 @@ class Step(common.Step):
         """Returns gradients, variables and their `tf.Variable`s, all fit for a step."""
         variables = self._variables_for(grads, variables)
         covered = self.built and self._lookup.covers(variables)
+        if not covered:
+            pairs = sharding.pairs_of_shards(zip(grads, variables))
+            grads, variables = map(list, zip(*pairs))
         natives = self._lookup.natives if covered else list(map(native_of, variables))
         grads = [
             gradient
@@ -81,6 +78,7 @@ class Step(common.Step):
             )
 
     def _look_up(self):
+        self._together = core.Together()
         # To look a variable up in Keras costs more than to update a small one.
         self._lookup = Lookup(
             self._trainable_variables,
@@ -88,7 +86,11 @@ class Step(common.Step):
             self._average_gradients,
             self._momentums,
         )
-        self._together = core.Together()
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        # What TensorFlow asks objects for that a checkpoint holds, since 2.9.
+        children = super()._trackable_children(save_type, **kwargs)
+        return sharding.with_tables(children, self._trainable_variables)
 
     # From here on: Keras' own steps between `apply` and `update_step`, private
     # but unchanged since Keras 3.10. `apply` takes them itself, because Keras'
@@ -127,7 +129,7 @@ class Step(common.Step):
         if self.gradient_accumulation_steps:
             self._accumulate(grads, variables)
         else:
-            self._apply_clipped(self._clip_gradients(grads), variables)
+            self._apply_clipped(self._clip_gradients(grads, variables), variables)
         if self.use_ema:
             self._average(variables)
 
@@ -145,7 +147,7 @@ class Step(common.Step):
 
         def clipped():
             means = [(gradient + held) / steps for gradient, held in zip(grads, sums)]
-            return self._clip_gradients(means)
+            return self._clip_gradients(means, variables)
 
         def update():
             self._apply_clipped(clipped(), variables)
@@ -229,16 +231,18 @@ class Step(common.Step):
         """Whether the step that is being taken is one of every `count`."""
         return tf.equal((tf.convert_to_tensor(iterations) + 1) % count, 0)
 
-    def _clip_gradients(self, grads):
+    def _clip_gradients(self, grads, variables=()):
         if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
             return grads
         if self.update_rule.clips_slices == "summed":
             # Only sums of duplicates have the gradient's norm.
-            grads = [_without_duplicates(gradient) for gradient in grads]
+            grads = [without_duplicates(gradient) for gradient in grads]
         values = list(map(_values, grads))
         if self.global_clipnorm and self.update_rule.bitwise:
             # As every generation but Keras 3, which rounds the norm differently.
             values, _ = tf.clip_by_global_norm(values, self.global_clipnorm)
+        elif self.clipnorm and any(map(sharding.table_of, variables)):
+            values = sharding.clipped_by_norm(values, variables, self.clipnorm)
         else:
             values = super()._clip_gradients(values)
         return [
@@ -274,96 +278,6 @@ class Step(common.Step):
         return (
             tf.distribute.has_strategy() or strategy is not tf.distribute.get_strategy()
         )
-
-    def _hyperparameters(self, learning_rate):
-        rule = self.update_rule
-        learning_rate = tf.convert_to_tensor(learning_rate)
-        if rule.reciprocal_root:
-            # Keras 2 puts a schedule's value into a variable first. Without something
-            # in between, TensorFlow's graph optimizer regroups the product with it.
-            learning_rate = tf.ensure_shape(learning_rate, learning_rate.shape)
-        return core.Hyperparameters(
-            learning_rate=learning_rate,
-            **rule.round_hyperparameters(
-                rho=self.rho, momentum=self.momentum, epsilon=self.epsilon
-            ),
-            one_minus_rho=None if rule.uses_kernels else 1 - self.rho,
-        )
-
-    def _update(self, grads, variables, learning_rate):
-        hyper = self._hyperparameters(learning_rate)
-        known = self._lookup.slots_by_id
-        slots = [known.get(id(v)) or self._slots(v) for v in variables]
-        variables = list(map(native_of, variables))
-        if any(issubclass(kind, tf.IndexedSlices) for kind in set(map(type, grads))):
-            sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in grads]
-            for update in itertools.compress(zip(variables, slots, grads), sparse):
-                self._update_sparse(*update, hyper)
-            dense = list(map(operator.not_, sparse))
-            variables, slots, grads = (
-                list(itertools.compress(held, dense))
-                for held in (variables, slots, grads)
-            )
-        if grads:
-            self._together.apply(self.update_rule, variables, slots, grads, hyper)
-
-    def _update_sparse(self, variable, slots, gradient, hyper):
-        done = _APPLY_SPARSE[self.sparse_updates](
-            self.update_rule,
-            variable,
-            slots,
-            gradient.values,
-            gradient.indices,
-            hyper.cast(variable.dtype),
-        )
-        core.share_reads(variable, done)
-
-    def _slots(self, variable):
-        # Of a Keras variable, or a replica's part of one.
-        return self._lookup.slots[self._get_variable_index(variable)]
-
-
-class Lookup:
-    """What Keras looks up per variable and step, kept ready."""
-
-    def __init__(self, variables, velocities, average_gradients, momentums):
-        def native(held, index):
-            return native_of(held[index]) if held and held[index] is not None else None
-
-        self.variables = list(variables)
-        self.natives = list(map(native_of, variables))
-        self.slots = [
-            core.Slots(
-                rms=native(velocities, index),
-                mg=native(average_gradients, index),
-                momentum=native(momentums, index),
-            )
-            for index in range(len(variables))
-        ]
-        self.slots_by_id = dict(zip(map(id, self.natives), self.slots))
-
-    def covers(self, variables):
-        """Whether these are exactly the optimizer's variables, in their order."""
-        return len(variables) == len(self.variables) and all(
-            map(operator.is_, variables, self.variables)
-        )
-
-
-def native_of(variable):
-    """Returns the `tf.Variable` behind a variable."""
-    return variable.value if isinstance(variable, keras.Variable) else variable
-
-
-def _without_duplicates(gradient):
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    values, indices = core.sum_duplicates(
-        gradient.values,
-        gradient.indices,
-        gradient.dense_shape[0],
-        compiled=core.is_compiled(),
-    )
-    return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
 
 def _densified(gradient, variable):

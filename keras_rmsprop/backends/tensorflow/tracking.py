@@ -15,27 +15,37 @@ import copy
 import tensorflow as tf
 
 from keras_rmsprop.backends.tracking import set_variables
+from keras_rmsprop.sharding import expanded, restored_as_tables
 
-__all__ = ["outside_functions", "set_list", "set_variables", "twin"]
+__all__ = [
+    "expanded",
+    "outside_functions",
+    "restored_as_tables",
+    "set_list",
+    "set_slots",
+    "set_variables",
+    "twin",
+]
 
 
 @contextlib.contextmanager
-def outside_functions():
+def outside_functions(strategy):
     """Has variables made now and for good, also while a function is being traced.
 
     A `tf.function` refuses variables in all but its first trace, even those made in
     `tf.init_scope`, by what it puts on its graph. So this is another graph, which
     eager execution makes no other use of.
+
+    Args:
+        strategy: The `tf.distribute.Strategy` that has them made. Nothing is known of
+            it in that graph, nor in what a coordinator runs elsewhere.
     """
-    if tf.executing_eagerly():
-        yield
-        return
-    strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
-    with (
-        tf.Graph().as_default(),
-        tf.__internal__.eager_context.eager_mode(),
-        strategy.scope() if strategy else contextlib.nullcontext(),
-    ):
+    with contextlib.ExitStack() as scopes:
+        if not tf.executing_eagerly():
+            scopes.enter_context(tf.Graph().as_default())
+            scopes.enter_context(tf.__internal__.eager_context.eager_mode())
+        if not tf.distribute.has_strategy():
+            scopes.enter_context(strategy.scope())
         yield
 
 
@@ -55,7 +65,7 @@ def twin(optimizer):
             value = copy.copy(value)
         vars(own)[name] = value
     tracked = optimizer._lookup_dependency("_variables")
-    set_list(own, "_variables", list(tracked))
+    set_slots(own, "_variables", list(tracked))
     whole = tracked is optimizer._variables
     set_variables(own, own._variables if whole else list(optimizer._variables))
     own._trainable_variables_indices = {}
@@ -63,13 +73,18 @@ def twin(optimizer):
 
 
 def set_list(optimizer, name, values):
-    """Sets a list attribute; what waited for entries of the former is restored."""
-    former = optimizer._lookup_dependency(name)
-    tracker = vars(optimizer).pop("_tracker")  # These are no new variables of its.
+    """Sets a list attribute without taking what it holds for new variables."""
+    tracker = vars(optimizer).pop("_tracker")
     try:
         setattr(optimizer, name, values)
     finally:
         vars(optimizer)["_tracker"] = tracker
+
+
+def set_slots(optimizer, name, values):
+    """Sets a list of slots; what waited for entries of the former is restored."""
+    former = optimizer._lookup_dependency(name)
+    set_list(optimizer, name, values)
     held = optimizer._lookup_dependency(name)
     waiting = getattr(former, "_self_unconditional_deferred_dependencies", {})
     if held is former or not waiting:

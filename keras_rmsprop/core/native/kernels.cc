@@ -7,15 +7,14 @@
 // The order of operations is that of `keras_rmsprop/core/formula.py`, which explains
 // it; compiled with `-ffp-contract=off` the results have its bits, and so those of
 // TensorFlow's own dense kernels.
-//
-// The names have a namespace, so that `tf.saved_model.save` refuses a function with
-// such an op instead of writing a file that cannot be loaded elsewhere.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "tensorflow/core/framework/op.h"
@@ -31,6 +30,18 @@
 #define CLONES __attribute__((target_clones("default", "avx2")))
 #else
 #define CLONES
+#endif
+
+// TensorFlow's locks and threads are not built to be seen by ThreadSanitizer; what they
+// order is told here.
+#if defined(__SANITIZE_THREAD__)
+extern "C" void __tsan_acquire(void*);
+extern "C" void __tsan_release(void*);
+#define ACQUIRED(place) __tsan_acquire(place)
+#define RELEASES(place) __tsan_release(place)
+#else
+#define ACQUIRED(place)
+#define RELEASES(place)
 #endif
 
 namespace keras_rmsprop {
@@ -178,10 +189,14 @@ DEFINE_STEPS(double)
 class LockedVariables {
  public:
   ~LockedVariables() {
-    for (Var* variable : locked_) variable->mu()->unlock();
+    for (Var* variable : locked_) {
+      RELEASES(variable);
+      variable->mu()->unlock();
+    }
   }
 
-  absl::Status Add(OpKernelContext* context, const char* list, std::vector<Var*>* found) {
+  absl::Status Add(OpKernelContext* context, const char* list,
+                   std::vector<Var*>* found) {
     OpInputList handles;
     TF_RETURN_IF_ERROR(context->input_list(list, &handles));
     for (const Tensor& handle : handles) {
@@ -199,7 +214,10 @@ class LockedVariables {
     std::sort(locked_.begin(), locked_.end(),
               [](Var* a, Var* b) { return a->mu() < b->mu(); });
     locked_.erase(std::unique(locked_.begin(), locked_.end()), locked_.end());
-    for (Var* variable : locked_) variable->mu()->lock();
+    for (Var* variable : locked_) {
+      variable->mu()->lock();
+      ACQUIRED(variable);
+    }
   }
 
   // Whether a variable was given in two places.
@@ -305,7 +323,14 @@ class StepOp : public OpKernel {
     form_ = form == "kernel" ? kKernel : form == "keras" ? kKeras : kLegacy;
   }
 
+  void Compute(OpKernelContext* context) final {
+    ACQUIRED(this);
+    OP_REQUIRES_OK(context, TakeStep(context));
+  }
+
  protected:
+  virtual absl::Status TakeStep(OpKernelContext* context) = 0;
+
   absl::Status ReadScalars(OpKernelContext* context, Scalars<T>* scalars) {
     TF_RETURN_IF_ERROR(Read(context, "learning_rate", &scalars->learning_rate));
     TF_RETURN_IF_ERROR(Read(context, "rho", &scalars->rho));
@@ -339,7 +364,16 @@ class StepOp : public OpKernel {
   template <typename Work>
   static void Share(OpKernelContext* context, int64_t total, int64_t cost, Work work) {
     auto* workers = context->device()->tensorflow_cpu_worker_threads()->workers;
-    workers->ParallelFor(total, cost, work);
+    [[maybe_unused]] static char begun, done;
+    const std::function<void(int64_t, int64_t)> block = [&](int64_t start,
+                                                            int64_t end) {
+      ACQUIRED(&begun);
+      work(start, end);
+      RELEASES(&done);
+    };
+    RELEASES(&begun);
+    workers->ParallelFor(total, cost, block);
+    ACQUIRED(&done);
   }
 
  private:
@@ -353,32 +387,36 @@ constexpr int64_t kCyclesPerElement = 6;
 template <typename T>
 class DenseOp : public StepOp<T> {
  public:
-  using StepOp<T>::StepOp;
+  explicit DenseOp(OpKernelConstruction* context) : StepOp<T>(context) {
+    RELEASES(this);
+  }
 
-  void Compute(OpKernelContext* context) override {
+  absl::Status TakeStep(OpKernelContext* context) override {
     Scalars<T> scalars;
-    OP_REQUIRES_OK(context, this->ReadScalars(context, &scalars));
+    TF_RETURN_IF_ERROR(this->ReadScalars(context, &scalars));
     OpInputList gradients;
-    OP_REQUIRES_OK(context, context->input_list("gradients", &gradients));
+    TF_RETURN_IF_ERROR(context->input_list("gradients", &gradients));
     LockedVariables locked;
     std::vector<Parts> parts;
-    OP_REQUIRES_OK(context, FindParts(context, &locked,
-                                      {"variables", "rms", "mg", "momentum"}, &parts));
+    TF_RETURN_IF_ERROR(FindParts(context, &locked,
+                                 {"variables", "rms", "mg", "momentum"}, &parts));
     locked.Lock();
     for (size_t i = 0; i < parts.size(); ++i) {
-      OP_REQUIRES_OK(context, CheckParts(parts[i], DataTypeToEnum<T>::value));
+      TF_RETURN_IF_ERROR(CheckParts(parts[i], DataTypeToEnum<T>::value));
       const auto& shape = parts[i].part[kVariable]->tensor()->shape();
-      OP_REQUIRES(context, gradients[i].shape() == shape,
-                  errors::InvalidArgument(
-                      "A gradient must have its variable's shape ", shape.DebugString(),
-                      ". Received: ", gradients[i].shape().DebugString()));
+      if (gradients[i].shape() != shape) {
+        return errors::InvalidArgument(
+            "A gradient must have its variable's shape ", shape.DebugString(),
+            ". Received: ", gradients[i].shape().DebugString());
+      }
     }
     // One that is given twice takes one step after the other.
     const size_t at_once = locked.HasTwice() ? 1 : parts.size();
     for (size_t first = 0; first < parts.size(); first += at_once) {
-      OP_REQUIRES_OK(context, Update(context, parts, gradients, first, first + at_once,
-                                     scalars));
+      TF_RETURN_IF_ERROR(
+          Update(context, parts, gradients, first, first + at_once, scalars));
     }
+    return absl::OkStatus();
   }
 
  private:
@@ -479,44 +517,46 @@ class SortedSlices {
 template <typename T, typename Index>
 class SparseOp : public StepOp<T> {
  public:
-  using StepOp<T>::StepOp;
+  explicit SparseOp(OpKernelConstruction* context) : StepOp<T>(context) {
+    RELEASES(this);
+  }
 
-  void Compute(OpKernelContext* context) override {
+  absl::Status TakeStep(OpKernelContext* context) override {
     Scalars<T> scalars;
-    OP_REQUIRES_OK(context, this->ReadScalars(context, &scalars));
+    TF_RETURN_IF_ERROR(this->ReadScalars(context, &scalars));
     const Tensor *gradient, *indices;
-    OP_REQUIRES_OK(context, context->input("gradient", &gradient));
-    OP_REQUIRES_OK(context, context->input("indices", &indices));
+    TF_RETURN_IF_ERROR(context->input("gradient", &gradient));
+    TF_RETURN_IF_ERROR(context->input("indices", &indices));
     LockedVariables locked;
     std::vector<Parts> parts;
-    OP_REQUIRES_OK(context, FindParts(context, &locked,
-                                      {"variable", "rms", "mg", "momentum"}, &parts));
+    TF_RETURN_IF_ERROR(FindParts(context, &locked,
+                                 {"variable", "rms", "mg", "momentum"}, &parts));
     locked.Lock();
-    OP_REQUIRES(context, parts.size() == 1 && !locked.HasTwice(),
-                errors::InvalidArgument("One variable must be given, and its slots."));
-    OP_REQUIRES_OK(context, CheckParts(parts[0], DataTypeToEnum<T>::value));
+    if (parts.size() != 1 || locked.HasTwice()) {
+      return errors::InvalidArgument("One variable must be given, and its slots.");
+    }
+    TF_RETURN_IF_ERROR(CheckParts(parts[0], DataTypeToEnum<T>::value));
     const auto& shape = parts[0].part[kVariable]->tensor()->shape();
+    if (shape.dims() == 0 || indices->dims() != 1) {
+      return errors::InvalidArgument(
+          "Indices of shape (n,) and a variable with rows are needed. Received: ",
+          indices->shape().DebugString(), " and ", shape.DebugString());
+    }
     auto expected = shape;
-    OP_REQUIRES(context, shape.dims() > 0 && indices->dims() == 1,
-                errors::InvalidArgument("Indices of shape (n,) and a variable with rows "
-                                        "are needed. Received: ",
-                                        indices->shape().DebugString(), " and ",
-                                        shape.DebugString()));
     expected.set_dim(0, indices->NumElements());
-    OP_REQUIRES(context, gradient->shape() == expected,
-                errors::InvalidArgument(
-                    "The gradient must have a row for each index, ",
-                    expected.DebugString(),
-                    ". Received: ", gradient->shape().DebugString()));
+    if (gradient->shape() != expected) {
+      return errors::InvalidArgument("The gradient must have a row for each index, ",
+                                     expected.DebugString(), ". Received: ",
+                                     gradient->shape().DebugString());
+    }
     SortedSlices slices;
-    OP_REQUIRES_OK(context,
-                   slices.Sort(indices->flat<Index>().data(), indices->NumElements(),
-                               shape.dim_size(0)));
-    if (gradient->NumElements() == 0) return;
+    TF_RETURN_IF_ERROR(slices.Sort(indices->flat<Index>().data(),
+                                   indices->NumElements(), shape.dim_size(0)));
+    if (gradient->NumElements() == 0) return absl::OkStatus();
 
     Targets targets;
     Places<T> places;
-    OP_REQUIRES_OK(context, targets.Prepare(context, parts[0], &places));
+    TF_RETURN_IF_ERROR(targets.Prepare(context, parts[0], &places));
     const int64_t elements = shape.num_elements();
     for (int part = 0; part < kParts; ++part) {
       if (!targets.IsReplaced(part)) continue;
@@ -531,6 +571,7 @@ class SparseOp : public StepOp<T> {
     UpdateRows(context, slices, elements / shape.dim_size(0), places,
                this->step(parts[0]), scalars);
     targets.Commit();
+    return absl::OkStatus();
   }
 
  private:

@@ -1,6 +1,7 @@
 """Steps by the native kernels."""
 
 import collections
+import functools
 
 import tensorflow as tf
 
@@ -48,6 +49,7 @@ def apply_dense(rounding, variable, slots, gradient, hyper):
 
 def apply_sparse(rounding, variable, slots, gradient, indices, hyper):
     """Applies one step to rows whose indices may have duplicates, which it sums."""
+    _keep_from_files()
     return library.ops().keras_rmsprop_sparse(
         variable=[variable.handle],
         **_handles([slots]),
@@ -89,6 +91,7 @@ class Together:
         Returns:
             The `tf.Operation` that updates, in a graph; None when executed eagerly.
         """
+        _keep_from_files()
         dense = library.ops().keras_rmsprop_dense
         done = [
             dense(
@@ -99,6 +102,28 @@ class Together:
             for places, dtype, held in self._groups
         ]
         return done[0] if len(done) == 1 else tf.group(*done)
+
+
+def _keep_from_files():
+    """Has `tf.saved_model.save` refuse the function that is being traced, if one is.
+
+    Its file could not be loaded where these kernels are not. What refuses it is a
+    resource that the function captures and that belongs to no object; the message
+    shows its name.
+    """
+    if not tf.executing_eagerly():
+        tf.compat.v1.get_default_graph().capture(_resource_that_cannot_be_saved())
+
+
+@functools.cache
+def _resource_that_cannot_be_saved():
+    with tf.init_scope(), tf.device("CPU:0"):
+        return tf.raw_ops.VarHandleOp(
+            dtype=tf.bool,
+            shape=[],
+            shared_name="native kernels of keras_rmsprop, which a SavedModel cannot "
+            f"hold; trace and save this function with {library.VARIABLE}=off",
+        )
 
 
 def _handles(slots):

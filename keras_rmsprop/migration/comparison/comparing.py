@@ -202,6 +202,7 @@ def _compare(work, first, second, rtol, atol):
             steps=tuple(found.steps),
             variables=tuple(found.variables),
             unjudged=found.unjudged,
+            remark=first.remark,
         )
         if (
             comparison.max_ulp == 0

@@ -49,6 +49,7 @@ class Participant:
         make_trainer: Takes the variables' first values and returns a trainer.
         rule: The `UpdateRule` it follows.
         not_simulated: Settings in use that the simulation does not cover.
+        remark: What to know where it stands for what somebody had, or None.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Participant:
     make_trainer: Callable
     rule: Any
     not_simulated: tuple = ()
+    remark: str | None = None
 
     def __str__(self):
         return call(self.name, self.arguments)
@@ -210,6 +212,14 @@ def _read_keras2(name, optimizer, config):
     )
 
 
+# Of a class that says by its name that it is what somebody had.
+_LAZY = (
+    "where gradients are sparse, OptimizerV2 without momentum decayed every row, and "
+    "this reference does not: is it what you had, give it sparse_updates='dense'; "
+    "sparse_updates='lazy' says that it is meant"
+)
+
+
 def _read_legacy(name, optimizer, config):
     # As shipped, slices without momentum decay the means of every row; ours are
     # lazy unless told.
@@ -228,7 +238,12 @@ def _read_legacy(name, optimizer, config):
         not_simulated=("gradient_transformers",)
         if getattr(optimizer, "gradient_transformers", None)
         else (),
+        remark=None if sparse == shipped or _has_chosen(optimizer) else _LAZY,
     )
+
+
+def _has_chosen(optimizer):
+    return "sparse_updates" in optimizer.get_config()
 
 
 def decayed(rate, decay):

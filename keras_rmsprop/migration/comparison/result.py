@@ -48,6 +48,7 @@ class Comparison:
             whose checksums are others than the candidate's.
         port: `Port`: whether a model is the one that was recorded; None where no
             recording was compared, or no model given.
+        remark: What to know of the reference, or None.
     """
 
     reference: str
@@ -62,6 +63,7 @@ class Comparison:
     remedy: Remedy | None = None
     unjudged: int = 0
     port: Port | None = None
+    remark: str | None = None
 
     @property
     def equivalent(self):
@@ -155,6 +157,8 @@ def _report(found):
         f"trained:   {len(found.steps)} steps on {found.workload}, {found.dtype}, "
         "from the same start"
     )
+    if found.remark:
+        yield f"remark:    {found.remark}"
     if found.port:
         yield ""
         yield from found.port.report()

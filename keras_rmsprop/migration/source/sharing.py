@@ -1,4 +1,4 @@
-"""Whether one optimizer serves several models, which those of Keras 3 do not."""
+"""Whether one optimizer serves several models, which those of stock Keras 3 do not."""
 
 import re
 
@@ -13,7 +13,7 @@ _LOOPS = (cst.For, cst.While, cst.ListComp, cst.DictComp, cst.GeneratorExp, cst.
 
 
 def shared(file, call, follow=following.follow):
-    """Returns why a Keras 3 optimizer, which serves one model, will not do, or None.
+    """Returns why an optimizer of stock Keras 3 will not do, or None.
 
     Args:
       file: the `SourceFile`.
@@ -53,8 +53,8 @@ def is_in_loop(file, node, outer):
 
 def _advice(what):
     return (
-        f"the optimizer {what}, and one of Keras 3 serves a single model: construct "
-        "one for each, or keep it by `--to compat`"
+        f"the optimizer {what}, and one of stock Keras 3 serves a single model: "
+        "construct one for each, or take `keras_rmsprop.RMSprop`, the default target"
     )
 
 

@@ -4,9 +4,9 @@ import contextlib
 import dataclasses
 import os
 
+import backend_programs as programs
 import keras
 import numpy as np
-import backend_programs as programs
 import pytest
 
 import keras_rmsprop

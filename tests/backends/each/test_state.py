@@ -3,10 +3,10 @@
 import os
 import pathlib
 
+import backend_states as states
 import keras
 import numpy as np
 import pytest
-import backend_states as states
 
 import keras_rmsprop
 from keras_rmsprop import migration

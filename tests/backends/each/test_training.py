@@ -5,9 +5,9 @@ import pickle
 import subprocess
 import sys
 
+import backend_programs as programs
 import keras
 import numpy as np
-import backend_programs as programs
 import pytest
 
 import keras_rmsprop

@@ -152,6 +152,52 @@ class GraphTest(parameterized.TestCase):
                 optimizer.set_weights(weights)
             np.testing.assert_array_equal(optimizer.get_weights()[0], np.zeros((2, 2)))
 
+    @parameterized.parameters("positional", "named")
+    def test_updates_are_taken_as_keras_1_asked_for_them(self, how):
+        results = []
+        for old in (False, True):
+            with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+                variable = tf.Variable([3.0, -2.0])
+                loss = tf.reduce_sum(variable**2)
+                optimizer = RMSprop(0.5)
+                constraints = {variable.ref(): lambda w: tf.clip_by_norm(w, 1.0)}
+                if not old:
+                    step = optimizer.get_updates(loss, [variable])
+                    with tf.control_dependencies(step):
+                        step = [variable.assign(tf.clip_by_norm(variable, 1.0))]
+                elif how == "named":
+                    step = optimizer.get_updates(
+                        params=[variable], constraints=constraints, loss=loss
+                    )
+                else:
+                    step = optimizer.get_updates([variable], constraints, loss)
+                session.run(tf.compat.v1.global_variables_initializer())
+                for _ in range(3):
+                    session.run(step)
+                results.append(session.run(variable))
+        np.testing.assert_array_equal(*results)
+
+    def test_updates_without_constraints_and_asked_for_otherwise(self):
+        with tf.Graph().as_default():
+            variable = tf.Variable([1.0])
+            loss = tf.reduce_sum(variable**2)
+            optimizer = RMSprop()
+            for none in ({}, [], None):
+                self.assertLen(optimizer.get_updates([variable], none, loss), 1)
+            for wrong in ([loss], [loss, [variable], {}, 1]):
+                with self.assertRaisesRegex(TypeError, "loss, params"):
+                    optimizer.get_updates(*wrong)
+
+    def test_values_of_variables_are_no_weights(self):
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            variable = tf.Variable([1.0])
+            optimizer = RMSprop()
+            optimizer.get_updates(tf.reduce_sum(variable**2), [variable])
+            session.run(tf.compat.v1.global_variables_initializer())
+            values = session.run(list(optimizer.variables))
+            with self.assertRaisesRegex(ValueError, "without the step count"):
+                optimizer.set_weights(values)
+
     def test_updates_in_eager_mode_are_refused(self):
         variable = tf.Variable(1.0)
         for method in (RMSprop().get_updates, RMSprop().get_gradients):
@@ -215,6 +261,13 @@ class ArgumentsTest(parameterized.TestCase):
     def test_bad_arguments_are_refused(self, arguments, error, message):
         with self.assertRaisesRegex(error, message):
             RMSprop(**arguments)
+
+    def test_a_schedule_is_refused_by_the_name_of_its_argument(self):
+        schedule = keras.optimizers.schedules.ExponentialDecay(0.5, 10, 0.9)
+        with self.assertRaisesRegex(ValueError, "`lr` must be a number"):
+            RMSprop(lr=schedule)
+        with self.assertRaisesRegex(ValueError, "`lr` must be a number"):
+            RMSprop().lr = schedule
 
 
 class KerasTest(parameterized.TestCase):

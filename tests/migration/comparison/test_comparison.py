@@ -13,7 +13,7 @@ from absl.testing import parameterized
 from migration.comparison.workbench import dense_data, dense_model
 
 from compat_v1.keras import optimizer_v1
-from keras_rmsprop import RMSprop
+from keras_rmsprop import RMSprop, legacy
 from keras_rmsprop.migration import assert_equivalent, compare
 from keras_rmsprop.migration.comparison import workloads
 from keras_rmsprop.migration.comparison.differences import (
@@ -350,3 +350,23 @@ def test_importing_migration_loads_no_optional_library(first, then):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ({}, True),
+        ({"sparse_updates": "lazy"}, False),
+        ({"sparse_updates": "dense"}, False),
+        ({"momentum": 0.9}, False),
+    ],
+)
+def test_it_is_said_that_a_reference_is_lazy_by_default(arguments, said):
+    found = compare(
+        legacy.RMSprop(0.01, **arguments),
+        RMSprop(0.01, update_rule="legacy", momentum=arguments.get("momentum", 0.0)),
+        model=dense_model(),
+        data=dense_data(),
+        steps=2,
+    )
+    assert ("decayed every row" in found.report()) == said

@@ -36,7 +36,8 @@ def rewrite(construction):
         construction.become(module, expression, _SIGNATURE, edit, by_name=False)
         return
     construction.refuse(uses.legacy_only)
-    construction.refuse(sharing.shared)
+    if construction.to == "keras":
+        construction.refuse(sharing.shared)
     arguments = construction.arguments(_SIGNATURE, _KEYWORDS)
     old_keras.check_for_modern(construction, arguments)
     momentum = arguments.literal("momentum", 0.0)

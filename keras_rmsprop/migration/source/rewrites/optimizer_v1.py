@@ -16,7 +16,8 @@ def rewrite(construction):
         construction.become(module, f"{module}.RMSprop")
         return
     construction.refuse(uses.legacy_only)
-    construction.refuse(sharing.shared)
+    if construction.to == "keras":
+        construction.refuse(sharing.shared)
     arguments = construction.arguments(_SIGNATURE, _KEYWORDS)
     old_keras.check_for_modern(construction, arguments)
     construction.accept_differences({"epsilon-placement", "sparse-gradients"})

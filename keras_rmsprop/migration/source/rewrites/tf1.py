@@ -24,9 +24,10 @@ def rewrite(construction):
         construction.become("compat_v1.train", "compat_v1.train.RMSPropOptimizer")
         return
     construction.refuse(uses.tf1_only)
-    construction.refuse(
-        functools.partial(sharing.shared, follow=following.follow_beyond)
-    )
+    if construction.to == "keras":
+        construction.refuse(
+            functools.partial(sharing.shared, follow=following.follow_beyond)
+        )
     arguments = construction.arguments(_SIGNATURE)
     if "learning_rate" not in arguments:
         raise Undecided("`learning_rate` is missing")
