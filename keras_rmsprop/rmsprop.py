@@ -274,7 +274,7 @@ class RMSprop(Step, keras.optimizers.Optimizer):
         if name == "average" and starts_late:
 
             def initializer(shape, dtype):
-                # Never the variable's own array: JAX donates both.
+                # A copy: what has the dtype already is not copied by a cast.
                 return keras.ops.copy(keras.ops.cast(reference_variable, dtype))
 
         return super().add_variable_from_reference(

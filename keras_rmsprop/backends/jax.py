@@ -31,7 +31,6 @@ class Step(arrays.Step):
 
     # JAX donates what `fit` trains, and refuses to do so twice with one array. A
     # variable and its average therefore never share one, as in Keras they do.
-
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
         for variable, average in self._with_averages(trainable_variables):
             variable.assign(jnp.copy(average.value))

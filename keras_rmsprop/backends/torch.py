@@ -1,7 +1,6 @@
 """The step on PyTorch: in place, a block of elements at a time."""
 
 import collections
-import itertools
 
 import keras
 import torch
@@ -73,7 +72,7 @@ class Step(arrays.Step):
         for (dtype, device), rows in groups.items():
             hyper, has_epsilon = _scalars(rule, numbers, rate, dtype)
 
-            def step(gradient, *held):
+            def step(gradient, *held, hyper=hyper, has_epsilon=has_epsilon):
                 held = arrays.Slots(**dict(zip(kinds, held)))
                 rounding = arrays.rounding(rule, held)
                 new, step = formula.update(

@@ -1,10 +1,16 @@
-"""Copies of an optimizer that build on their own, on backends without checkpoints.
+"""Copies of an optimizer that build on their own, where nothing else looks into them.
 
-`_tracker` is where a Keras optimizer notes its variables, since Keras 3.0.
+TensorFlow, which saves objects and shards variables, has the same functions with more
+in them. `_tracker` is where a Keras optimizer notes its variables, since Keras 3.0.
 """
 
 import contextlib
 import copy
+
+
+def expanded(variables):
+    """Returns a list of variables, none of which is a table of shards."""
+    return list(variables)
 
 
 def outside_functions(optimizer):
@@ -12,12 +18,8 @@ def outside_functions(optimizer):
     return contextlib.nullcontext()
 
 
-# There are no sharded tables here.
-expanded = list
-
-
 def restored_as_tables(optimizer, variables):
-    """Returns a context in which what was saved of tables is restored."""
+    """Returns a context for making slots, for which nothing waits."""
     return contextlib.nullcontext()
 
 

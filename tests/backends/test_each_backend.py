@@ -11,10 +11,10 @@ import subprocess
 import sys
 import warnings
 
+import backend_programs as programs
+import backend_states as states
 import numpy as np
-import programs
 import pytest
-import states
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -48,7 +48,8 @@ def files(tmp_path_factory):
 def run_tests(backend, path, *options, **environment):
     """Runs a file of tests in a process of its own; fails with what it printed."""
     if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed: pip install keras-rmsprop[{backend}]")
+        extra = {"jax": "test", "torch": "torch"}[backend]
+        pytest.skip(f"{backend} is not installed; the extra [{extra}] has it")
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
@@ -88,6 +89,9 @@ def test_on(backend, subject, request):
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_keras_own_tests_on(backend):
     # These train other optimizers, by steps each of which JAX compiles anew.
-    left_out = "not gradient_accumulation_with_weigth_decay and not (SparseTest and not rmsprop)"
+    left_out = (
+        "not gradient_accumulation_with_weigth_decay "
+        "and not (SparseTest and not rmsprop)"
+    )
     output = run_tests(backend, HERE.parent / "test_keras_own_suite.py", "-k", left_out)
     assert " passed" in output

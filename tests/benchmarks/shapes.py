@@ -1,7 +1,5 @@
 """The shapes of what is measured."""
 
-import numpy as np
-
 
 def resnet50(width=1):
     """Returns the shapes of ResNet-50's 161 trainable variables.

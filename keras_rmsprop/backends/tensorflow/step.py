@@ -4,11 +4,8 @@ import keras
 import tensorflow as tf
 
 from keras_rmsprop import core, sharding
-from keras_rmsprop.backends.tensorflow.update import (
-    Lookup,
-    Update,
-    without_duplicates,
-)
+from keras_rmsprop.backends import common
+from keras_rmsprop.backends.tensorflow.update import Lookup, Update, without_duplicates
 from keras_rmsprop.gradients import checked_gradient, fits_as_it_is, step_assertions
 from keras_rmsprop.sharding import native_of
 
@@ -268,7 +265,7 @@ class Step(Update):
                 zip(trainable_variables, grads),
                 (learning_rate,),
             )
-        elif type(self).update_step is not Update.update_step:
+        elif type(self).update_step is not common.Step.update_step:
             for gradient, variable in zip(grads, trainable_variables):
                 self.update_step(gradient, variable, learning_rate)
         else:

@@ -4,9 +4,9 @@ import contextlib
 import dataclasses
 import os
 
+import backend_programs as programs
 import keras
 import numpy as np
-import programs
 import pytest
 
 import keras_rmsprop
@@ -28,8 +28,11 @@ def float64():
     with contextlib.ExitStack() as stack:
         if keras.backend.backend() == "jax":
             import jax
+            import jax.experimental
 
-            stack.enter_context(jax.enable_x64(True))
+            # The public name is younger than what this runs on.
+            enable = getattr(jax, "enable_x64", None)
+            stack.enter_context((enable or jax.experimental.enable_x64)(True))
         yield
     keras.config.set_floatx(floatx)
 

@@ -1,8 +1,8 @@
 """Sparse gradients: JAX's `BCOO`, PyTorch's COO tensors, and what has none."""
 
+import backend_programs as programs
 import keras
 import numpy as np
-import programs
 import pytest
 
 import keras_rmsprop

@@ -1,12 +1,12 @@
-"""State that moves between backends: see `states`, which also reads it back."""
+"""State that moves between backends: see `backend_states`, which also reads it back."""
 
 import os
 import pathlib
 
+import backend_states as states
 import keras
 import numpy as np
 import pytest
-import states
 
 import keras_rmsprop
 from keras_rmsprop import migration
