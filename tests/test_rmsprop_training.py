@@ -18,6 +18,7 @@ from absl.testing import parameterized
 from faces import combinations, slices, two_cpus
 
 import keras_rmsprop
+from keras_rmsprop import migration
 from keras_rmsprop.core import compiled, steps
 from keras_rmsprop.core.native import steps as native
 from keras_rmsprop.update_rule import RULES
@@ -788,6 +789,12 @@ class HyperparametersTest(parameterized.TestCase):
         optimizer.epsilon = 0.5
         optimizer.epsilon = None
         self.assertEqual(optimizer.epsilon, RULES[name].default_epsilon)
+
+    def test_translated_arguments_name_the_epsilon_of_the_rule(self):
+        given = {"learning_rate": 0.01, "update_rule": "tf1", "epsilon": None}
+        for target in ("keras_rmsprop.RMSprop", "compat_v1.train.RMSPropOptimizer"):
+            found = migration.arguments(("keras", given), target=target)
+            self.assertEqual(found.arguments["epsilon"], 1e-10)
 
     def test_the_tf1_rule_with_its_epsilon_is_the_tf1_class(self):
         ours, theirs = tf.Variable([1.0, 2.0]), tf.Variable([1.0, 2.0])
