@@ -7,8 +7,9 @@ def resnet50(width=1):
     Args:
         width: Divisor of the channels.
 
+    >>> import math
     >>> shapes = resnet50()
-    >>> len(shapes), sum(int(np.prod(shape)) for shape in shapes)
+    >>> len(shapes), sum(map(math.prod, shapes))
     (161, 25557032)
     """
     before = 64 // width
