@@ -39,6 +39,12 @@ AROUND = {
         "ema_overwrite_frequency": 2,
     },
 }
+# All of it with one rule, and with others where they go other ways.
+AROUND_OF = {
+    "keras": tuple(AROUND),
+    "keras2": ("average", "overwriting_average", "missing_gradients"),
+    "tf1": ("global_clipnorm", "accumulation_average_decay"),
+}
 SHAPES = ((6, 4), (4,), ())
 
 
@@ -49,12 +55,12 @@ def cases():
         for rule in RULES
         for name, arguments in ARGUMENTS.items()
     }
-    for rule in ("keras", "keras2", "tf1"):
-        for name, arguments in AROUND.items():
+    for rule, names in AROUND_OF.items():
+        for name in names:
             found[f"{rule}-{name}"] = {
                 "update_rule": rule,
                 "momentum": 0.9,
-                **arguments,
+                **AROUND[name],
             }
     return found
 

@@ -18,8 +18,6 @@ import pytest
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
-# One file each, so that workers share them.
-SUBJECTS = sorted(path.name for path in HERE.glob("each/test_*.py"))
 
 
 @pytest.fixture(scope="session")
@@ -71,19 +69,16 @@ def run_tests(backend, path, *options, **environment):
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_on(backend, subject, request):
-    environment = {}
-    if subject == "test_numerics.py":
-        environment["ON_TENSORFLOW"] = str(request.getfixturevalue("on_tensorflow"))
-    if subject == "test_state.py":
-        environment["FILES"] = str(request.getfixturevalue("files"))
-        environment["WRITTEN"] = str(request.getfixturevalue("tmp_path"))
-    if subject == "test_sharding.py":
-        environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
-    run_tests(backend, HERE / "each" / subject, **environment)
-    if subject == "test_state.py":
-        states.check_files(environment["WRITTEN"])
+def test_on(backend, on_tensorflow, files, tmp_path):
+    run_tests(
+        backend,
+        HERE / "each",
+        ON_TENSORFLOW=str(on_tensorflow),
+        FILES=str(files),
+        WRITTEN=str(tmp_path),
+        XLA_FLAGS="--xla_force_host_platform_device_count=4",
+    )
+    states.check_files(tmp_path)
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

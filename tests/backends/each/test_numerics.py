@@ -24,17 +24,16 @@ def _name(rule):
 def float64():
     """Has float64, which JAX has to be asked for, and rates of it."""
     floatx = keras.config.floatx()
-    keras.config.set_floatx("float64")
     with contextlib.ExitStack() as stack:
+        stack.callback(keras.config.set_floatx, floatx)
+        keras.config.set_floatx("float64")
         if keras.backend.backend() == "jax":
-            import jax
             import jax.experimental
 
-            # The public name is younger than what this runs on.
-            enable = getattr(jax, "enable_x64", None)
-            stack.enter_context((enable or jax.experimental.enable_x64)(True))
+            # The public name is younger than the oldest JAX that this runs on.
+            home = jax if hasattr(jax, "enable_x64") else jax.experimental
+            stack.enter_context(home.enable_x64(True))
         yield
-    keras.config.set_floatx(floatx)
 
 
 @pytest.mark.parametrize("arguments", programs.ARGUMENTS)
