@@ -14,6 +14,8 @@ class Step(arrays.Step):
     """How `keras_rmsprop.RMSprop` takes a step; sparse gradients are `BCOO`."""
 
     def _update_dense(self, rule, numbers, rate, grads, variables, slots):
+        if isinstance(grads[0], jax.core.Tracer) and not self._traced:
+            self._traced = True  # From now on, to set `rho` may come too late.
         held = [each.map(lambda slot: slot.value) for each in slots]
         values = [variable.value for variable in variables]
         for variable, each, (value, new) in zip(

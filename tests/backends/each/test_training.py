@@ -101,6 +101,13 @@ def test_fit_agrees_with_a_loop_of_ones_own():
         np.testing.assert_allclose(mine, theirs, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX compiles steps")
+def test_what_a_compiled_step_no_longer_sees_is_warned_of():
+    net, _ = fitted(keras_rmsprop.RMSprop(0.01), epochs=1)
+    with pytest.warns(UserWarning, match="keeps the former `rho`"):
+        net.optimizer.rho = 0.5
+
+
 @pytest.mark.parametrize("rule", ["keras", "keras2"])
 def test_fit_goes_on_after_averages_became_the_variables(rule):
     net, _ = fitted(keras_rmsprop.RMSprop(0.01, use_ema=True, update_rule=rule))
