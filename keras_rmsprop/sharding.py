@@ -17,7 +17,7 @@ ShardedVariable = tf.__internal__.distribute.ShardedVariable
 
 
 def native_of(variable):
-    """Returns the `tf.Variable` behind a variable."""
+    """Returns the variable behind a Keras variable; anything else as it is."""
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 

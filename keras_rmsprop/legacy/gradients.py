@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_rmsprop import sharding
-from keras_rmsprop.legacy.values import native
+from keras_rmsprop.sharding import native_of
 from keras_rmsprop.validation import check_number
 
 _CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
@@ -34,7 +34,7 @@ class Gradients:
         if callable(loss):
             with tape:
                 if not callable(var_list):
-                    tape.watch([native(v) for v in _flat(var_list)])
+                    tape.watch([native_of(v) for v in _flat(var_list)])
                 loss = loss()
                 var_list = var_list() if callable(var_list) else var_list
         with tape:
@@ -74,7 +74,7 @@ class Gradients:
             )
         params = tf.nest.flatten(params)
         with tf.name_scope(self._name + "/gradients"):
-            grads = tf.gradients(loss, [native(param) for param in params])
+            grads = tf.gradients(loss, [native_of(param) for param in params])
         for grad, param in zip(grads, params):
             if grad is None:
                 raise ValueError(

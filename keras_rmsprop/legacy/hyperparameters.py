@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rmsprop.legacy.current_rate import ScheduleOfOptimizer, schedule_of
-from keras_rmsprop.legacy.values import assign, fetch, native
+from keras_rmsprop.legacy.values import assign, fetch
+from keras_rmsprop.sharding import native_of
 from keras_rmsprop.validation import check_number
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
@@ -77,7 +78,7 @@ class Hyperparameters:
 
     def _set_hyper(self, name, value):
         """Sets a hyperparameter to a number, tensor, variable, schedule or callable."""
-        value = schedule_of(native(value))
+        value = schedule_of(native_of(value))
         current = self._hyper.get(name)
         if isinstance(current, tf.Variable) and _is_value_for(current, value):
             assign(current, value)

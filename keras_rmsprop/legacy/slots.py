@@ -12,8 +12,8 @@ from keras_rmsprop.legacy.values import (
     assign,
     initial_value,
     is_value,
-    native,
 )
+from keras_rmsprop.sharding import native_of
 
 
 class HeldSlots(NamedTuple):
@@ -83,7 +83,7 @@ class Slots:
     def _new_slot(self, var, slot_name, initializer, shape):
         key = self._var_key(var)
         path = self._variable_paths.setdefault(key, self._path(var))
-        var = native(var)
+        var = native_of(var)
         if shape is None:
             shape = var.shape
             if not (shape.is_fully_defined() or is_value(initializer)):
@@ -315,7 +315,7 @@ class Slots:
         for variable in variables:
             if isinstance(variable, keras.Variable):
                 self._variable_paths[self._var_key(variable)] = variable.path
-        return [native(variable) for variable in variables]
+        return [native_of(variable) for variable in variables]
 
     def _path(self, variable):
         name = variable.name.partition(":")[0]

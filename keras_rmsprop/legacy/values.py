@@ -7,11 +7,6 @@ import keras
 import tensorflow as tf
 
 
-def native(variable):
-    """Returns the `tf.Variable` behind a Keras variable; anything else as it is."""
-    return variable.value if isinstance(variable, keras.Variable) else variable
-
-
 def is_value(initializer):
     """Whether an initializer is the value itself, and no recipe for one."""
     return not (isinstance(initializer, str) or callable(initializer))

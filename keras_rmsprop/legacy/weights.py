@@ -8,7 +8,8 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from keras_rmsprop.legacy.values import assign, fetch, initial_value, is_value, native
+from keras_rmsprop.legacy.values import assign, fetch, initial_value, is_value
+from keras_rmsprop.sharding import native_of
 from keras_rmsprop.validation import check_number
 
 
@@ -55,7 +56,7 @@ class Weights:
                 "`iterations` cannot be set to another variable once it exists. "
                 f"Received: iterations={value!r}. Set it to a number instead."
             )
-        counter = native(value)
+        counter = native_of(value)
         # Both or, where an interrupt comes, none.
         self.__dict__.update(_iterations=counter, _weights=[*self._weights, counter])
 

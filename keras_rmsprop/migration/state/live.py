@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_rmsprop.sharding import native_of
 from keras_rmsprop.update_rule import KERAS, KERAS2, LEGACY, TF1
 
 tf1 = tf.compat.v1
@@ -54,11 +55,6 @@ def name_of(variable):
     return variable.name.partition(":")[0]
 
 
-def native(variable):
-    """Returns the `tf.Variable` behind a variable."""
-    return variable.value if isinstance(variable, keras.Variable) else variable
-
-
 def dtype_of(variable):
     """Returns the `numpy.dtype` of a variable."""
     if isinstance(variable, keras.Variable):  # Of whichever backend.
@@ -68,7 +64,7 @@ def dtype_of(variable):
 
 def graph_of(variable):
     """Returns the TF1 graph that a variable lives in; None if it is eager."""
-    return getattr(native(variable), "graph", None)
+    return getattr(native_of(variable), "graph", None)
 
 
 def plain(hyperparameters):
@@ -157,7 +153,7 @@ class _Adapter:
     def read(self, variables):
         """Returns the values of variables as a list of arrays."""
         if self.session is not None:
-            natives = [native(variable) for variable in variables]
+            natives = [native_of(variable) for variable in variables]
             return [np.asarray(value) for value in self.session.run(natives)]
         try:
             # Keras' method knows every backend, and devices that NumPy does not.
@@ -175,7 +171,7 @@ class _Adapter:
                 variable.assign(value)
             else:
                 # Adds no operation, so that the graph may be finalized.
-                initializer = native(variable).initializer
+                initializer = native_of(variable).initializer
                 self.session.run(initializer, {initializer.inputs[1]: value})
 
 
@@ -286,7 +282,7 @@ class Keras2Adapter(KerasAdapter):
 
     def slots(self, variable):
         places = getattr(self.optimizer, "_index_dict", {})
-        index = places.get(self.optimizer._var_key(native(variable)))
+        index = places.get(self.optimizer._var_key(native_of(variable)))
         if index is None:
             return {}
         return {slot: each[index] for slot, each in self._held().items()}
@@ -294,7 +290,7 @@ class Keras2Adapter(KerasAdapter):
     def build(self, variables):
         # As apply_gradients does, which names the slots so.
         with tf.name_scope(self.optimizer.name), tf.init_scope():
-            self.optimizer.build([native(variable) for variable in variables])
+            self.optimizer.build([native_of(variable) for variable in variables])
 
 
 class LegacyAdapter(_Adapter):
@@ -335,7 +331,7 @@ class LegacyAdapter(_Adapter):
             with contextlib.suppress(KeyError):
                 # tf_keras creates a slot that is asked for in vain only in graphs of
                 # functions; eagerly it raises a KeyError, as ours does.
-                slots[name] = self.optimizer.get_slot(native(variable), name)
+                slots[name] = self.optimizer.get_slot(native_of(variable), name)
         return slots
 
     def wanted_slots(self):
@@ -354,7 +350,7 @@ class LegacyAdapter(_Adapter):
                 self.optimizer.build(variables)
             else:
                 # What apply_gradients of tf_keras does before the first step.
-                natives = [native(variable) for variable in variables]
+                natives = [native_of(variable) for variable in variables]
                 with tf.name_scope(self.optimizer._name), tf.init_scope():
                     self.optimizer._create_all_weights(natives)
 
@@ -401,14 +397,16 @@ class TF1Adapter(_Adapter):
 
     def slots(self, variable):
         names = ("rms", "mg", "momentum")
-        held = {name: self.optimizer.get_slot(native(variable), name) for name in names}
+        held = {
+            name: self.optimizer.get_slot(native_of(variable), name) for name in names
+        }
         return {name: slot for name, slot in held.items() if slot is not None}
 
     def wanted_slots(self):
         return ["rms", *(["mg"] if self.optimizer._centered else []), "momentum"]
 
     def build(self, variables):
-        missing = [native(v) for v in variables if not self.slots(v)]
+        missing = [native_of(v) for v in variables if not self.slots(v)]
         if missing:
             with _graph_of(self.session):
                 # The documented hook that minimize calls before its first update.
