@@ -1,11 +1,11 @@
 """The command `keras-rmsprop`."""
 
+import argparse
 import importlib
 import os
 import sys
 
-from absl import app
-from absl.flags import argparse_flags
+from absl import flags
 
 COMMANDS = {
     "build-kernels": "compile kernels that make steps on CPUs faster",
@@ -19,7 +19,7 @@ COMMANDS = {
 
 def _parser(argv):
     """Returns a parser that knows the arguments of the command in `argv` only."""
-    parser = argparse_flags.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="keras-rmsprop",
         description="Moves RMSProp training between TF1, OptimizerV2 and Keras 3.",
         epilog="`keras-rmsprop COMMAND --help` explains a command.",
@@ -77,7 +77,10 @@ def run():
     for stream in (sys.stdout, sys.stderr):
         # A path or a line of code may hold what the terminal cannot show.
         stream.reconfigure(errors="backslashreplace")
-    app.run(_main, flags_parser=_parse)
+    args = _parse(sys.argv)
+    # What `compare` is told to import may read flags of its own: they have defaults.
+    flags.FLAGS.mark_as_parsed()
+    sys.exit(_main(args))
 
 
 if __name__ == "__main__":
