@@ -325,23 +325,30 @@ class RMSPropOptimizer(_Optimizer):
         # A strategy finishes once for each replica.
         waiting = self._waiting.pop(thread, None)
         if waiting:
-            self._together.apply(TF1, *zip(*waiting), self._hyper[thread])
+            gradients, variables = zip(*waiting)
+            self._together.apply(
+                TF1, variables, self._slots_of, gradients, self._hyper[thread]
+            )
         return super()._finish(update_ops, name_scope)
 
     def _apply_dense(self, gradient, variable):
-        slots = self._slots_of(variable)
         if (
             tf.executing_eagerly()
             and not tf.distribute.has_strategy()
             and variable.constraint is None
-            and self._together.takes_in_one_op(TF1, variable, slots)
+            and self._together.takes_in_one_op(TF1, variable, has_momentum=True)
         ):
-            self._waiting[threading.get_ident()].append((variable, slots, gradient))
+            self._waiting[threading.get_ident()].append((gradient, variable))
             return None
         hyper = self._hyper_of(variable)
         with self._asserted():
             return core.apply_dense(
-                TF1, variable, slots, gradient, hyper, self._use_locking
+                TF1,
+                variable,
+                self._slots_of(variable),
+                gradient,
+                hyper,
+                self._use_locking,
             )
 
     def _resource_apply_dense(self, gradient, variable):

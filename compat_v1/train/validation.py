@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rmsprop import core
+from keras_rmsprop.gradients import fits_as_it_is
 
 _RANGES = {
     "learning_rate": (-math.inf, math.inf),
@@ -102,7 +103,8 @@ def checked_pairs(grads_and_vars):
                 "`grads_and_vars` must pair gradients with `tf.Variable`s. "
                 f"Received: {variable!r} of type {type(variable)}"
             )
-        if gradient is not None:
+        fits = variable.dtype.is_floating and fits_as_it_is(gradient, variable)
+        if gradient is not None and not fits:
             gradient = _converted(gradient, variable)
             _check_fit(gradient, variable)
         pairs.append((gradient, variable))

@@ -213,7 +213,7 @@ def scalars(rule, rho, momentum, epsilon, dtype):
 
 def rounding(rule, slots):
     """Returns the `Rounding` of a rule."""
-    return formula.rounding_of(rule, slots, formula.DENSE_KERNEL)
+    return formula.rounding_of(rule, slots.momentum is not None, formula.DENSE_KERNEL)
 
 
 def _kind(dtype):

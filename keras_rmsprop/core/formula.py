@@ -102,15 +102,15 @@ KERAS2_CENTERED_SLICES_IN_GRAPH = Rounding(quotient="grouped")
 LEGACY = Rounding(epsilon_inside=False)
 
 
-def rounding_of(rule, slots, kernel):
+def rounding_of(rule, has_momentum, kernel):
     """Returns the rounding of what a rule shipped with.
 
     Args:
         rule: An `UpdateRule`.
-        slots: `Slots`.
+        has_momentum: Whether there is a slot for momentum.
         kernel: `DENSE_KERNEL` or `SPARSE_KERNEL`, for rules with a kernel's bits.
     """
-    if not rule.has_epsilon_inside_sqrt(slots.momentum is not None):
+    if not rule.has_epsilon_inside_sqrt(has_momentum):
         return LEGACY
     if rule.reciprocal_root:
         return KERAS2

@@ -34,7 +34,7 @@ def apply_dense(rule, variable, slots, gradient, hyper, use_locking=False):
     Returns:
         The `tf.Operation` that updates, in a graph; None when executed eagerly.
     """
-    rounding = formula.rounding_of(rule, slots, formula.DENSE_KERNEL)
+    rounding = _rounding(rule, slots, formula.DENSE_KERNEL)
     if native.take_dense(rounding, variable):
         return native.apply_dense(rounding, variable, slots, gradient, hyper)
     op = raw_kernels.op_for(rule, variable, slots)
@@ -69,7 +69,7 @@ def apply_sparse(
     Returns:
         The `tf.Operation` that updates, in a graph; None when executed eagerly.
     """
-    rounding = formula.rounding_of(rule, slots, formula.SPARSE_KERNEL)
+    rounding = _rounding(rule, slots, formula.SPARSE_KERNEL)
     if native.take_sparse(rounding, variable):
         return native.apply_sparse(rounding, variable, slots, gradient, indices, hyper)
     if not distinct:
@@ -104,7 +104,7 @@ def apply_sparse_as_dense(
     if by_kernel or execution.is_compiled():
         dense = tf.math.unsorted_segment_sum(gradient, indices, variable.shape[0])
         return apply_dense(rule, variable, slots, dense, hyper, use_locking)
-    rounding = formula.rounding_of(rule, slots, formula.SPARSE_KERNEL)
+    rounding = _rounding(rule, slots, formula.SPARSE_KERNEL)
     return ordinary.apply_sparse_as_dense(
         rounding, variable, slots, gradient, indices, hyper, use_locking
     )
@@ -153,30 +153,32 @@ class Together:
         return Together, ()
 
     @staticmethod
-    def takes_in_one_op(rule, variable, slots):
+    def takes_in_one_op(rule, variable, has_momentum):
         """Whether native kernels update a variable together with others."""
-        rounding = formula.rounding_of(rule, slots, formula.DENSE_KERNEL)
+        rounding = formula.rounding_of(rule, has_momentum, formula.DENSE_KERNEL)
         return native.take_dense(rounding, variable)
 
-    def apply(self, rule, variables, slots, gradients, hyper):
+    def apply(self, rule, variables, slots_of, gradients, hyper):
         """Applies one step.
 
         Args:
             rule: An `UpdateRule`.
             variables: List of variables, as for `apply_dense`.
-            slots: List of their `Slots`.
+            slots_of: Function that returns the `Slots` of a variable. What is kept
+                does not ask again.
             gradients: List of their gradients.
             hyper: `Hyperparameters`, cast or not.
         """
         if not tf.executing_eagerly():
             # What is made in a graph is of no use in another, or outside.
+            slots = list(map(slots_of, variables))
             _prepared(rule, variables, slots, False)(gradients, hyper)
             return
         key = (rule, tf.distribute.has_strategy(), *map(id, variables))
         step, _ = self._ready.get(key, (None, None))
         if step is None:
             kept = len(self._ready) < self.MAXIMUM_SETS
-            step = _prepared(rule, variables, slots, kept)
+            step = _prepared(rule, variables, list(map(slots_of, variables)), kept)
             if kept:
                 # The variables, too, so that nothing else gets their ids.
                 self._ready[key] = step, variables
@@ -192,7 +194,7 @@ def _prepared(rule, variables, slots, kept):
         slots: List of their `Slots`.
         kept: Whether it is for later eager steps, too.
     """
-    rounding = formula.rounding_of(rule, slots[0], formula.DENSE_KERNEL)
+    rounding = _rounding(rule, slots[0], formula.DENSE_KERNEL)
     taken = [native.take_dense(rounding, variable) for variable in variables]
     if all(taken):
         return native.Together(rounding, variables, slots).apply
@@ -234,6 +236,10 @@ def _split(rule, variables, slots, kept, taken):
             part(list(compress(gradients, mask)), hyper)
 
     return both
+
+
+def _rounding(rule, slots, kernel):
+    return formula.rounding_of(rule, slots.momentum is not None, kernel)
 
 
 def _summed(variable, gradient, indices):

@@ -164,21 +164,18 @@ class RMSprop(Optimizer):
             return super()._update_variables(grads_and_vars, apply_state)
         together, others = {}, []
         for grad, var in grads_and_vars:
-            slots = self._slots_of(var)
             if (
                 isinstance(grad, tf.Tensor)
                 and self._var_key(var) not in self._constraints
-                and self._together.takes_in_one_op(_RULE, var, slots)
+                and self._together.takes_in_one_op(_RULE, var, self._momentum)
             ):
-                together.setdefault((var.device, var.dtype), []).append(
-                    (var, slots, grad)
-                )
+                together.setdefault((var.device, var.dtype), []).append((var, grad))
             else:
                 others.append((grad, var))
         for held in together.values():
-            variables, slots, grads = zip(*held)
+            variables, grads = zip(*held)
             hyper = self._hyperparameters(variables[0], apply_state)
-            self._together.apply(_RULE, variables, slots, grads, hyper)
+            self._together.apply(_RULE, variables, self._slots_of, grads, hyper)
         return super()._update_variables(others, apply_state)
 
     def _resource_apply_dense(self, grad, var, apply_state=None):

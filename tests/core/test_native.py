@@ -43,6 +43,13 @@ def variables_of(rule, momentum, centered, shape, dtype="float32", device="CPU:0
         return tf.Variable(tf.constant(values, dtype)), slots
 
 
+def take_together(together, rule, held, gradients, hyper):
+    """Takes a step of `(variable, slots)` pairs."""
+    slots = {id(variable): each for variable, each in held}
+    variables = [variable for variable, _ in held]
+    together.apply(rule, variables, lambda v: slots[id(v)], gradients, hyper)
+
+
 def without_native_kernels():
     return mock.patch.object(native, "_take", lambda _: False)
 
@@ -153,7 +160,7 @@ class TogetherTest(parameterized.TestCase):
             together = core.Together()
             with without_native_kernels() if aside else mock.MagicMock():
                 for _ in range(3):
-                    together.apply(rule, *zip(*held), gradients, hyper)
+                    take_together(together, rule, held, gradients, hyper)
             finals.append([variable.numpy() for variable, _ in held])
             self.assertIn("CPU:1", held[3][0].device)
         for a, b in zip(*finals):
@@ -167,9 +174,8 @@ class TogetherTest(parameterized.TestCase):
         for at_once in (True, False):
             variable, slots = variables_of(rule, 0.0, False, (5,))
             if at_once:
-                core.Together().apply(
-                    rule, [variable] * 2, [slots] * 2, gradients, hyper
-                )
+                held = [(variable, slots)] * 2
+                take_together(core.Together(), rule, held, gradients, hyper)
             else:
                 for gradient in gradients:
                     core.apply_dense(rule, variable, slots, gradient, hyper)
@@ -265,8 +271,8 @@ class ChecksTest(parameterized.TestCase):
         gradients = [tf.ones((4, 2)), tf.ones((2, 4))]
         self.assert_refused(
             r"\[4,2\].*\[2,4\]",
-            lambda: core.Together().apply(
-                self.rule, *zip(*self.held), gradients, self.hyper
+            lambda: take_together(
+                core.Together(), self.rule, self.held, gradients, self.hyper
             ),
         )
 
@@ -309,9 +315,8 @@ class ThreadsTest(parameterized.TestCase):
             pairs = [held[i] for i in order]
             for _ in range(steps):
                 if kind == "dense":
-                    core.Together().apply(
-                        rule, *zip(*pairs), [gradient] * len(pairs), hyper
-                    )
+                    gradients = [gradient] * len(pairs)
+                    take_together(core.Together(), rule, pairs, gradients, hyper)
                 else:
                     for variable, slots in pairs:
                         core.apply_sparse(rule, variable, slots, gradient, rows, hyper)

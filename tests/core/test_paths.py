@@ -119,7 +119,11 @@ class PathsTest(parameterized.TestCase):
             ):
                 for pair in gradients.astype("float32"):
                     given = list(map(tf.constant, pair))
-                    together.apply(rule, *zip(*states), given, hyper)
+                    slots = {id(variable): held for variable, held in states}
+                    variables = [variable for variable, _ in states]
+                    together.apply(
+                        rule, variables, lambda v: slots[id(v)], given, hyper
+                    )
             results.append([v.numpy() for v, _ in states])
         np.testing.assert_allclose(*results, rtol=2e-6, atol=1e-6)
 

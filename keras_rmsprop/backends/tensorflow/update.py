@@ -32,35 +32,37 @@ class Update(common.Step):
 
     def _update(self, grads, variables, learning_rate):
         hyper = self._hyperparameters(learning_rate)
-        known = self._lookup.slots_by_id
-        slots = [known.get(id(v)) or self._slots(v) for v in variables]
         variables = list(map(native_of, variables))
         if any(issubclass(kind, tf.IndexedSlices) for kind in set(map(type, grads))):
             sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in grads]
-            for update in itertools.compress(zip(variables, slots, grads), sparse):
+            for update in itertools.compress(zip(variables, grads), sparse):
                 self._update_sparse(*update, hyper)
             dense = list(map(operator.not_, sparse))
-            variables, slots, grads = (
-                list(itertools.compress(held, dense))
-                for held in (variables, slots, grads)
+            variables, grads = (
+                list(itertools.compress(held, dense)) for held in (variables, grads)
             )
         if grads:
-            self._together.apply(self.update_rule, variables, slots, grads, hyper)
+            self._together.apply(
+                self.update_rule, variables, self._slots_of, grads, hyper
+            )
 
-    def _update_sparse(self, variable, slots, gradient, hyper):
+    def _update_sparse(self, variable, gradient, hyper):
         done = _APPLY_SPARSE[self.sparse_updates](
             self.update_rule,
             variable,
-            slots,
+            self._slots_of(variable),
             gradient.values,
             gradient.indices,
             hyper.cast(variable.dtype),
         )
         core.share_reads(variable, done)
 
-    def _slots(self, variable):
-        # Of a Keras variable, or a replica's part of one.
-        return self._lookup.slots[self._get_variable_index(variable)]
+    def _slots_of(self, variable):
+        # Of a variable, or a replica's part of one.
+        return (
+            self._lookup.slots_by_id.get(id(variable))
+            or self._lookup.slots[self._get_variable_index(variable)]
+        )
 
 
 class Lookup:
