@@ -5,10 +5,12 @@ import warnings
 
 import keras
 
-from keras_rmsprop import arguments
+from keras_rmsprop import arguments, mistakes
 from keras_rmsprop.backends.current import Step
+from keras_rmsprop.shown import Shown
 from keras_rmsprop.state import Copied, checked_state
 from keras_rmsprop.taking_on import as_a_whole
+from keras_rmsprop.update_rule import RULES
 
 _SLOT_DECIDING = ("update_rule", "momentum", "centered")
 # What a function that is being compiled takes in as it is at that moment.
@@ -17,10 +19,11 @@ _CONSTANTS = (
     *("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"),
     *("ema_momentum", "ema_overwrite_frequency"),
 )
+_SHOWN = ("centered", *_CONSTANTS, "use_ema", "gradient_accumulation_steps")
 
 
 @keras.saving.register_keras_serializable(package="keras_rmsprop")
-class RMSprop(Step, keras.optimizers.Optimizer):
+class RMSprop(Shown, Step, keras.optimizers.Optimizer):
     """RMSProp with the API and the state of `keras.optimizers.RMSprop`.
 
     Noteworthy differences from `keras.optimizers.RMSprop`:
@@ -129,11 +132,14 @@ class RMSprop(Step, keras.optimizers.Optimizer):
         sparse_updates="lazy",
         **kwargs,
     ):
-        if kwargs.pop("decay", None) is not None or kwargs:
+        if kwargs.get("decay", ...) is None:  # As configurations of Keras 2 have it.
+            del kwargs["decay"]
+        if kwargs:
+            cls = type(self)
             raise ValueError(
-                "Unknown arguments, or `decay`, which no Keras 3 optimizer has (a "
-                "learning-rate schedule takes its place). Received: "
-                f"{kwargs or 'decay'}"
+                mistakes.unknown_arguments(
+                    cls.__name__, kwargs, mistakes.parameters(cls, RMSprop)
+                )
             )
         arguments.check_around_the_update(
             weight_decay=weight_decay,
@@ -280,6 +286,15 @@ class RMSprop(Step, keras.optimizers.Optimizer):
         return super().add_variable_from_reference(
             reference_variable, name=name, initializer=initializer
         )
+
+    def _shown_arguments(self):
+        names = {name: name for name in _SHOWN} | {"learning_rate": "_learning_rate"}
+        held = self.__dict__
+        held = {name: held[key] for name, key in names.items() if key in held}
+        rule = held.get("update_rule")
+        if rule in RULES.values():
+            held["update_rule"] = rule.name
+        return held
 
     def get_config(self):
         """Returns the arguments that rebuild this optimizer, without its state."""

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class UpdateRule:
     """The numerics of one generation of RMSProp.
 
@@ -89,6 +89,13 @@ class UpdateRule:
             f"of {allowed}",
         )
         object.__setattr__(self, "float32_hyperparameters", value)
+
+    def __repr__(self):
+        if RULES.get(self.name) == self:
+            return f"UpdateRule.get({self.name!r})"
+        fields = [(each.name, each.default) for each in dataclasses.fields(self)]
+        held = [(name, getattr(self, name), usual) for name, usual in fields]
+        return f"UpdateRule({', '.join(f'{n}={v!r}' for n, v, u in held if v != u)})"
 
     @classmethod
     def get(cls, identifier):

@@ -5,6 +5,8 @@ import tensorflow as tf
 
 from keras_rmsprop import legacy
 
+__all__ = ["RMSprop"]
+
 
 @keras.saving.register_keras_serializable(package="compat_v1.keras.optimizer_v1")
 class RMSprop(legacy.RMSprop):
@@ -58,12 +60,7 @@ class RMSprop(legacy.RMSprop):
     """
 
     def __init__(self, lr=0.001, rho=0.9, epsilon=1e-8, decay=0.0, **kwargs):
-        for key, value in kwargs.items():
-            if key not in ("clipnorm", "clipvalue", "name"):
-                raise TypeError(
-                    "Unexpected keyword argument passed to optimizer. Allowed are "
-                    f"clipnorm, clipvalue, name. Received: {key}={value!r}"
-                )
+        self._refuse_unknown(kwargs, ("clipnorm", "clipvalue", "name"), RMSprop)
         # Of the hyperparameters, when they become variables.
         self._floatx = keras.config.floatx()
         super().__init__(lr, rho=rho, epsilon=epsilon, decay=decay, **kwargs)
@@ -185,6 +182,11 @@ class RMSprop(legacy.RMSprop):
         # missing step count.
         legacy.Optimizer.set_weights(self, weights)
 
+    def _shown_arguments(self):
+        held = super()._shown_arguments()
+        held.pop("sparse_updates", None)
+        return {{"learning_rate": "lr"}.get(key, key): held[key] for key in held}
+
     def get_config(self):
         """Returns the arguments that rebuild this optimizer, without its state."""
         config = super().get_config()
@@ -203,6 +205,10 @@ class RMSprop(legacy.RMSprop):
             custom_objects: Not used; Keras 3 passes it.
         """
         return cls(**config)
+
+
+def __dir__():
+    return list(__all__)
 
 
 def _dense(gradient, variable):

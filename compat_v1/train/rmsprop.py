@@ -1,12 +1,15 @@
 """RMSProp behind the TF1 optimizer API."""
 
 import contextlib
+import numbers
 import threading
+import warnings
 
 import tensorflow as tf
 
 from compat_v1.train import validation
-from keras_rmsprop import core
+from keras_rmsprop import core, mistakes
+from keras_rmsprop.shown import Shown
 from keras_rmsprop.update_rule import TF1
 
 _Optimizer = tf.compat.v1.train.Optimizer
@@ -14,7 +17,7 @@ _Optimizer = tf.compat.v1.train.Optimizer
 _CREATING_SLOTS = threading.RLock()
 
 
-class RMSPropOptimizer(_Optimizer):
+class RMSPropOptimizer(Shown, _Optimizer):
     """RMSProp as `tf.compat.v1.train.RMSPropOptimizer` defined it.
 
     The optimizer keeps a discounted mean of squared gradients, which starts at
@@ -63,6 +66,7 @@ class RMSPropOptimizer(_Optimizer):
             `"RMSProp"`.
 
     Raises:
+        TypeError: If an argument is unknown.
         ValueError: If `learning_rate`, `decay`, `momentum` or `epsilon` is not a
             real scalar in its range, or `name` is empty.
 
@@ -90,6 +94,9 @@ class RMSPropOptimizer(_Optimizer):
     Source: Hinton, 2012, Neural Networks for Machine Learning, lecture 6e.
     """
 
+    _ARGUMENTS = ("learning_rate", "decay", "momentum", "epsilon")
+
+    @mistakes.names_unknown_arguments
     def __init__(
         self,
         learning_rate,
@@ -109,6 +116,13 @@ class RMSPropOptimizer(_Optimizer):
         for argument, value in self._arguments().items():
             if not callable(value):
                 validation.check_hyperparameter(argument, value)
+        if isinstance(decay, numbers.Real) and 0 < decay < 0.1:
+            warnings.warn(
+                f"`decay={decay!r}` is the discount of the means here, and forgets "
+                "them at each step. A learning rate that falls, as by OptimizerV2's "
+                "`decay`, is `tf.compat.v1.train.inverse_time_decay`.",
+                stacklevel=3,
+            )
         self._together = core.Together()
         # Of the step that a thread is at. Variables, slots and gradients of an eager
         # step wait for the others.
@@ -116,6 +130,11 @@ class RMSPropOptimizer(_Optimizer):
         self._hyper = {}
         self._assertions = {}
         self._waiting = {}
+
+    def _shown_arguments(self):
+        held = self.__dict__
+        names = [*self._ARGUMENTS, "use_locking", "centered", "name"]
+        return {name: held[f"_{name}"] for name in names if f"_{name}" in held}
 
     def minimize(
         self,
@@ -294,12 +313,7 @@ class RMSPropOptimizer(_Optimizer):
         self._zeros_slot(variable, "momentum", self._name)
 
     def _arguments(self):
-        return {
-            "learning_rate": self._learning_rate,
-            "decay": self._decay,
-            "momentum": self._momentum,
-            "epsilon": self._epsilon,
-        }
+        return {name: getattr(self, f"_{name}") for name in self._ARGUMENTS}
 
     def _read(self):
         """Returns the hyperparameters of this step, checked where known."""

@@ -45,6 +45,7 @@ class Step(common.Step):
         variables = self._variables_for(grads, variables)
         known = self.built and self._covers(variables)
         if not known:
+            self._check_variables(grads, variables)
             for variable in variables:
                 self._check_trainable(variable)
         grads = [

@@ -2,6 +2,8 @@
 
 import warnings
 
+from keras_rmsprop import mistakes
+
 
 class Step:
     """The part of a step that asks for no backend.
@@ -9,6 +11,26 @@ class Step:
     A backend's `Step` is one of these and stands before `keras.optimizers.Optimizer`
     among the bases of `keras_rmsprop.RMSprop`.
     """
+
+    def apply_gradients(self, grads_and_vars):
+        """Applies one step.
+
+        Args:
+            grads_and_vars: Iterable of pairs of a gradient, as `apply` takes it, and
+                a variable.
+
+        Returns:
+            The variable that counts steps.
+
+        Raises:
+            TypeError: If they are no such pairs.
+            ValueError: If there are none, or gradients and variables do not fit.
+        """
+        pairs = mistakes.pairs(grads_and_vars)
+        if not pairs:
+            raise ValueError(mistakes.NO_PAIRS)
+        self.apply(*zip(*pairs))
+        return self._iterations
 
     def update_step(self, gradient, variable, learning_rate):
         """Applies one gradient to one variable.
@@ -27,13 +49,22 @@ class Step:
                 "`trainable_variables` must be given until the optimizer is built. "
                 "Received: trainable_variables=None"
             )
-        variables = list(self._trainable_variables if variables is None else variables)
+        if variables is None:
+            variables = self._trainable_variables
+        variables = mistakes.list_of_variables("trainable_variables", variables)
         if len(grads) != len(variables):
             raise ValueError(
                 "`grads` must have one gradient for each variable. Received: "
                 f"{len(grads)} gradients for {len(variables)} variables"
             )
         return variables
+
+    def _check_variables(self, grads, variables):
+        for gradient, variable in zip(grads, variables):
+            if not mistakes.is_variable(variable):
+                raise TypeError(
+                    mistakes.no_variable("trainable_variables", variable, gradient)
+                )
 
     def _take_on(self, variables):
         """Makes slots for variables that have none."""

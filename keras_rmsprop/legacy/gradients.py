@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_rmsprop import sharding
+from keras_rmsprop import mistakes, sharding
 from keras_rmsprop.sharding import native_of
 from keras_rmsprop.validation import check_number
 
@@ -30,6 +30,8 @@ class Gradients:
                 "`tape` is required when `loss` is a tensor. "
                 f"Received: loss={loss}, tape=None"
             )
+        if mistakes.is_model(var_list):  # It could be called as well.
+            mistakes.list_of_variables("var_list", var_list)
         tape = tape or tf.GradientTape()
         if callable(loss):
             with tape:

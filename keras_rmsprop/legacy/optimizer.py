@@ -6,16 +6,21 @@ import warnings
 import keras
 import tensorflow as tf
 
-from keras_rmsprop import sharding
+from keras_rmsprop import mistakes, sharding
 from keras_rmsprop.legacy.copying import Copying
 from keras_rmsprop.legacy.gradients import Gradients
 from keras_rmsprop.legacy.hyperparameters import Hyperparameters, check_hyperparameter
 from keras_rmsprop.legacy.slots import Slots
 from keras_rmsprop.legacy.step import Step
 from keras_rmsprop.legacy.weights import Weights
+from keras_rmsprop.shown import Shown
+
+# What `**kwargs` may be.
+_KEYWORDS = ("clipnorm", "clipvalue", "decay", "global_clipnorm", "lr")
 
 
 class Optimizer(
+    Shown,
     Step,
     Gradients,
     Hyperparameters,
@@ -106,13 +111,8 @@ class Optimizer(
         gradient_transformers=None,
         **kwargs,
     ):
-        allowed = ("clipnorm", "clipvalue", "decay", "global_clipnorm", "lr")
+        self._refuse_unknown(kwargs, _KEYWORDS, Optimizer)
         for key, value in kwargs.items():
-            if key not in allowed:
-                raise TypeError(
-                    f"Unexpected keyword argument passed to optimizer. Allowed are "
-                    f"{', '.join(allowed)}. Received: {key}={value!r}"
-                )
             if value is not None:
                 check_hyperparameter(key, value)
         if "lr" in kwargs:
@@ -124,6 +124,13 @@ class Optimizer(
         Weights.__init__(self)
         Slots.__init__(self)
         Gradients.__init__(self, gradient_aggregator, gradient_transformers, kwargs)
+
+    def _refuse_unknown(self, kwargs, allowed, last):
+        cls = type(self)
+        unknown = {key: value for key, value in kwargs.items() if key not in allowed}
+        if unknown:
+            allowed = {*mistakes.parameters(cls, last), *allowed}
+            raise TypeError(mistakes.unknown_arguments(cls.__name__, unknown, allowed))
 
     @property
     def name(self):
@@ -137,14 +144,28 @@ class Optimizer(
             variables: List of `tf.Variable`, `keras.Variable` or `ShardedVariable`.
 
         Raises:
+            TypeError: If these are no variables.
             ValueError: If one is neither floating nor complex.
         """
+        variables = mistakes.list_of_variables("variables", variables)
         variables = sharding.expanded(variables)
         natives = self._natives(variables)
+        for variable in natives:
+            if not mistakes.is_variable(variable):
+                raise TypeError(mistakes.no_variable("variables", variable))
         self._assert_valid_dtypes(natives)
         with tf.name_scope(self._name), tf.init_scope():
             self._create_all_weights(natives)
         self._trainable_variables = variables
+
+    def _shown_arguments(self):
+        held = self.__dict__
+        hyper = dict(held.get("_hyper", {}))
+        if not tf.executing_eagerly():  # Where variables cannot be read.
+            hyper |= held.get("_hyper_numbers", {})
+        names = (*_KEYWORDS, "epsilon", "centered", "name")
+        others = {name: held[name] for name in names if name in held}
+        return others | hyper | ({"name": self._name} if "_name" in held else {})
 
     def get_config(self):
         """Returns the arguments that rebuild this optimizer, without its state."""

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rmsprop import core
+from keras_rmsprop import core, mistakes
 from keras_rmsprop.legacy.hyperparameters import check_hyperparameter, serialized
 from keras_rmsprop.legacy.optimizer import Optimizer
 from keras_rmsprop.update_rule import UpdateRule
@@ -95,6 +95,13 @@ class RMSprop(Optimizer):
         super().__init__(name, **kwargs)
         if epsilon is not None:
             check_hyperparameter("epsilon", epsilon)
+        if mistakes.is_discount(self._initial_decay):
+            warnings.warn(
+                f"`decay={self._initial_decay!r}` divides the learning rate by 1 + "
+                f"{self._initial_decay!r} * step here. TF1's `decay`, the discount of "
+                "the means, is `rho`.",
+                stacklevel=2,
+            )
         self._momentum = _is_used(momentum)
         self._set_hyper("learning_rate", kwargs.get("lr", learning_rate))
         self._set_hyper("decay", self._initial_decay)
@@ -237,6 +244,12 @@ class RMSprop(Optimizer):
             momentum=shared["momentum"],
             epsilon=shared["epsilon"],
         )
+
+    def _shown_arguments(self):
+        held = super()._shown_arguments()
+        if self.__dict__.get("_sparse_updates"):
+            held["sparse_updates"] = self._sparse_updates
+        return held
 
     def set_weights(self, weights):
         """Sets the values of `weights`.

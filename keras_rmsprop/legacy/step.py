@@ -8,7 +8,7 @@ import warnings
 
 import tensorflow as tf
 
-from keras_rmsprop import core, sharding
+from keras_rmsprop import core, mistakes, sharding
 from keras_rmsprop.gradients import checked_gradient, step_assertions
 
 
@@ -72,7 +72,9 @@ class Step:
                 "`trainable_variables` must be given until the optimizer is built. "
                 "Received: trainable_variables=None"
             )
-        variables = list(trainable_variables)
+        variables = mistakes.list_of_variables(
+            "trainable_variables", trainable_variables
+        )
         if len(grads) != len(variables):
             raise ValueError(
                 "`grads` must have one gradient for each variable. Received: "
@@ -101,17 +103,20 @@ class Step:
             step counter.
 
         Raises:
+            NotImplementedError: If something is no variable.
             RuntimeError: If called in a cross-replica context.
+            TypeError: If these are no pairs.
             ValueError: If no variable has a gradient, or if a gradient does not
                 fit its variable; nothing has changed then.
         """
-        pairs = self._with_gradients(sharding.pairs_of_shards(grads_and_vars))
-        variables = self._natives([variable for _, variable in pairs])
-        for variable in variables:
-            if not isinstance(variable, tf.Variable):
+        pairs = sharding.pairs_of_shards(mistakes.pairs(grads_and_vars))
+        for gradient, variable in pairs:
+            if not mistakes.is_variable(variable):
                 raise NotImplementedError(
-                    f"Only variables can be updated. Received: {variable!r}"
+                    mistakes.no_variable("grads_and_vars", variable, gradient)
                 )
+        pairs = self._with_gradients(pairs)
+        variables = self._natives([variable for _, variable in pairs])
         self._assert_valid_dtypes(variables)
         self._note_constraints([variable for _, variable in pairs])
         pairs = [

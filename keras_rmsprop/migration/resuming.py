@@ -6,6 +6,7 @@ from typing import NamedTuple
 import keras
 
 import keras_rmsprop
+from keras_rmsprop import mistakes
 from keras_rmsprop.migration import translation
 from keras_rmsprop.migration.state import application, contradictions, readers
 
@@ -69,6 +70,7 @@ def resume(
 
     Raises:
         FileNotFoundError: If there is no such file.
+        TypeError: If `path` is no path, or `optimizer` no class.
         ValueError: If the file cannot be read, leaves a choice, or does not hold what
             is needed. The model is as it was.
 
@@ -87,10 +89,21 @@ def resume(
     """
     if learning_rate is not None:
         overrides["learning_rate"] = learning_rate
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            "`path` must be a path, and comes before the model. Received: "
+            f"path={path!r} of type {type(path).__name__}. The state of a live "
+            "optimizer goes on by `read_state(old).apply_to(new, model)`."
+        )
+    if not isinstance(optimizer, type):
+        raise TypeError(
+            "`optimizer` must be a class, of which an optimizer is made. "
+            f"Received: optimizer={optimizer!r}"
+        )
     path = os.fspath(path)
     hints = {
         # A file of Keras 3 has names and values for a model only.
-        "variables": model if hasattr(model, "trainable_variables") else None,
+        "variables": model if mistakes.is_model(model) else None,
         "optimizer_name": optimizer_name,
         "centered": overrides.get("centered"),
         "global_step": global_step,

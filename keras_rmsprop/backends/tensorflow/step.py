@@ -17,6 +17,10 @@ class Step(Update):
 
     # Nothing below decides on tensors in Python, so a user's tf.function has
     # nothing to gain from rewriting it, as AutoGraph otherwise would.
+    apply_gradients = tf.autograph.experimental.do_not_convert(
+        common.Step.apply_gradients
+    )
+
     @tf.autograph.experimental.do_not_convert
     def apply(self, grads, trainable_variables=None):
         """Applies one step.
@@ -52,6 +56,7 @@ class Step(Update):
         variables = self._variables_for(grads, variables)
         covered = self.built and self._lookup.covers(variables)
         if not covered:
+            self._check_variables(grads, variables)
             pairs = sharding.pairs_of_shards(zip(grads, variables))
             grads, variables = map(list, zip(*pairs))
         natives = self._lookup.natives if covered else list(map(native_of, variables))

@@ -1,6 +1,7 @@
 """`read_recording`: what a recorder wrote, step by step."""
 
 import contextlib
+import os
 from typing import Any, NamedTuple
 
 from keras_rmsprop.migration.recording import records, schema
@@ -136,6 +137,11 @@ def read_recording(path):
             the record and where it starts. A record that the end of the file cuts
             off is no error, but the end of the recording.
     """
+    if os.path.isdir(path):
+        raise IsADirectoryError(
+            f"{str(path)!r} is a directory. Give the file in it that the recorder "
+            "wrote, `*.rmsprop`."
+        )
     with _named(path), open(path, "rb") as file:
         records.check_magic(file)
         reading = _Reading()

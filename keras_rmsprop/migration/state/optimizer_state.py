@@ -236,6 +236,7 @@ class OptimizerState:
 
         Raises:
             FileNotFoundError: If there is no such file.
+            IsADirectoryError: If it is a directory, which `read_state` reads.
             ValueError: If the file is truncated, damaged or of another kind.
         """
         return file_format.load(path, cls, VariableState)
@@ -251,7 +252,7 @@ class OptimizerState:
         ]
         rows = [("variable", "shape", "dtype", "slots", "value")]
         for name, each in self.variables.items():
-            dtype = next(iter(each.slots.values())).dtype.name
+            dtype = next((np.asarray(a).dtype.name for a in each.slots.values()), "")
             value = "no" if each.value is None else "yes"
             rows.append((name, str(each.shape), dtype, ", ".join(each.slots), value))
         widths = [max(map(len, column)) for column in zip(*rows)]
