@@ -2,15 +2,24 @@
 
 import threading
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 
 from keras_rmsprop import arguments, mistakes
+from keras_rmsprop.annotations import (
+    Config,
+    LearningRate,
+    Number,
+    Store,
+    Variables,
+)
 from keras_rmsprop.backends.current import Step
 from keras_rmsprop.shown import Shown
 from keras_rmsprop.state import Copied, checked_state
 from keras_rmsprop.taking_on import as_a_whole
-from keras_rmsprop.update_rule import RULES
+from keras_rmsprop.update_rule import RULES, UpdateRule
 
 _SLOT_DECIDING = ("update_rule", "momentum", "centered")
 # What a function that is being compiled takes in as it is at that moment.
@@ -112,26 +121,26 @@ class RMSprop(Shown, Step, keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        rho=0.9,
-        momentum=0.0,
-        epsilon=1e-7,
-        centered=False,
-        weight_decay=None,
-        clipnorm=None,
-        clipvalue=None,
-        global_clipnorm=None,
-        use_ema=False,
-        ema_momentum=0.99,
-        ema_overwrite_frequency=None,
-        loss_scale_factor=None,
-        gradient_accumulation_steps=None,
-        name=None,
+        learning_rate: LearningRate = 0.001,
+        rho: Number = 0.9,
+        momentum: Number = 0.0,
+        epsilon: Number | None = 1e-7,
+        centered: bool = False,
+        weight_decay: Number | None = None,
+        clipnorm: Number | None = None,
+        clipvalue: Number | None = None,
+        global_clipnorm: Number | None = None,
+        use_ema: bool = False,
+        ema_momentum: Number = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: Number | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
         *,
-        update_rule="keras",
-        sparse_updates="lazy",
-        **kwargs,
-    ):
+        update_rule: UpdateRule | str | Config = "keras",
+        sparse_updates: str = "lazy",
+        **kwargs: Any,
+    ) -> None:
         if kwargs.get("decay", ...) is None:  # As configurations of Keras 2 have it.
             del kwargs["decay"]
         if kwargs:
@@ -233,7 +242,7 @@ class RMSprop(Shown, Step, keras.optimizers.Optimizer):
         keras.optimizers.Optimizer.learning_rate.fset(self, value)
 
     @as_a_whole
-    def build(self, variables):
+    def build(self, variables: Variables) -> None:
         """Creates the slots of variables that have none, all or nothing.
 
         Steps do this for variables that are new to them. The optimizer's `variables`
@@ -296,7 +305,7 @@ class RMSprop(Shown, Step, keras.optimizers.Optimizer):
             held["update_rule"] = rule.name
         return held
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Returns the arguments that rebuild this optimizer, without its state."""
         return {
             **super().get_config(),
@@ -308,7 +317,7 @@ class RMSprop(Shown, Step, keras.optimizers.Optimizer):
             "sparse_updates": self.sparse_updates,
         }
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Iterable[Any]) -> None:
         """Sets all optimizer variables.
 
         Args:
@@ -321,7 +330,7 @@ class RMSprop(Shown, Step, keras.optimizers.Optimizer):
             weights = checked_state("weights", list(weights), self.variables)
         super().set_weights(weights)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Store) -> None:
         """Sets all optimizer variables from what `save_own_variables` stored.
 
         Args:
@@ -344,7 +353,7 @@ class RMSprop(Shown, Step, keras.optimizers.Optimizer):
             store = dict(zip(keys, values))
         super().load_own_variables(store)
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """Puts the state into a mapping of `"0"`, `"1"`, ... to arrays."""
         super().save_own_variables(store)
         if self._copied is not None:

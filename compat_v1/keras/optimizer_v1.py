@@ -1,9 +1,17 @@
 """`RMSprop` as Keras had it in 2017, for TF1 graphs and for Keras 3."""
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
 import tensorflow as tf
 
 from keras_rmsprop import legacy
+from keras_rmsprop.annotations import Config, Variables
+from keras_rmsprop.legacy.hyperparameters import Hyperparameter
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["RMSprop"]
 
@@ -59,7 +67,14 @@ class RMSprop(legacy.RMSprop):
     API is that of `tf.keras.optimizers.RMSprop` of TensorFlow 1.4.
     """
 
-    def __init__(self, lr=0.001, rho=0.9, epsilon=1e-8, decay=0.0, **kwargs):
+    def __init__(
+        self,
+        lr: Hyperparameter = 0.001,
+        rho: Hyperparameter = 0.9,
+        epsilon: Hyperparameter | None = 1e-8,
+        decay: Hyperparameter = 0.0,
+        **kwargs: Any,
+    ) -> None:
         self._refuse_unknown(kwargs, ("clipnorm", "clipvalue", "name"), RMSprop)
         # Of the hyperparameters, when they become variables.
         self._floatx = keras.config.floatx()
@@ -87,7 +102,9 @@ class RMSprop(legacy.RMSprop):
             return super()._var_key(variable)
         return variable.ref()
 
-    def add_weight(self, name, shape, dtype=None, **kwargs):
+    def add_weight(
+        self, name: str, shape: Sequence[int], dtype: Any = None, **kwargs: Any
+    ) -> Any:
         return super().add_weight(name, shape, dtype or self._floatx, **kwargs)
 
     def _decayed_lr(self, var_dtype):
@@ -107,7 +124,7 @@ class RMSprop(legacy.RMSprop):
             pairs = [(tf.clip_by_value(g, -bound, bound), v) for g, v in pairs]
         return pairs
 
-    def get_gradients(self, loss, params):
+    def get_gradients(self, loss: Any, params: Variables) -> list[Any]:
         """Returns the clipped gradients of a loss, in a graph.
 
         Args:
@@ -122,7 +139,7 @@ class RMSprop(legacy.RMSprop):
         grads = super().get_gradients(loss, params)
         return [g for g, _ in self._transform_gradients(zip(grads, params))]
 
-    def get_updates(self, *args, **kwargs):
+    def get_updates(self, *args: Any, **kwargs: Any) -> list[Any]:
         """Returns a list of the operations that take one step, in a graph.
 
         It is called as `get_updates(loss, params)`, or as in Keras 1 and 2.0, as
@@ -154,11 +171,11 @@ class RMSprop(legacy.RMSprop):
         return self.updates
 
     @property
-    def weights(self):
+    def weights(self) -> list[Any]:
         """List of the mean squares, one for each variable, without a step count."""
         return [weight for weight in self._weights if weight is not self._iterations]
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Iterable[Any]) -> None:
         """Sets the values of `weights`.
 
         Should be called after `get_updates`, or in Keras 3 after `build`: until
@@ -187,7 +204,7 @@ class RMSprop(legacy.RMSprop):
         held.pop("sparse_updates", None)
         return {{"learning_rate": "lr"}.get(key, key): held[key] for key in held}
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Returns the arguments that rebuild this optimizer, without its state."""
         config = super().get_config()
         kept = ("clipnorm", "clipvalue", "decay", "epsilon", "name", "rho")
@@ -197,7 +214,9 @@ class RMSprop(legacy.RMSprop):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: Config, custom_objects: dict[str, Any] | None = None
+    ) -> "Self":
         """Returns a new optimizer.
 
         Args:

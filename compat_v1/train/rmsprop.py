@@ -4,15 +4,19 @@ import contextlib
 import numbers
 import threading
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from compat_v1.train import validation
 from keras_rmsprop import core, mistakes
+from keras_rmsprop.annotations import GradsAndVars, Number, Variables
 from keras_rmsprop.shown import Shown
 from keras_rmsprop.update_rule import TF1
 
 _Optimizer = tf.compat.v1.train.Optimizer
+Hyperparameter = Number | tf.Tensor | tf.Variable | Callable[[], Any]
 # Held by the thread that creates slots. Not an optimizer's own, for those are copied.
 _CREATING_SLOTS = threading.RLock()
 
@@ -99,14 +103,14 @@ class RMSPropOptimizer(Shown, _Optimizer):
     @mistakes.names_unknown_arguments
     def __init__(
         self,
-        learning_rate,
-        decay=0.9,
-        momentum=0.0,
-        epsilon=1e-10,
-        use_locking=False,
-        centered=False,
-        name="RMSProp",
-    ):
+        learning_rate: Hyperparameter,
+        decay: Hyperparameter = 0.9,
+        momentum: Hyperparameter = 0.0,
+        epsilon: Hyperparameter = 1e-10,
+        use_locking: bool = False,
+        centered: bool = False,
+        name: str = "RMSProp",
+    ) -> None:
         super().__init__(use_locking, name)
         self._learning_rate = learning_rate
         self._decay = decay
@@ -138,15 +142,15 @@ class RMSPropOptimizer(Shown, _Optimizer):
 
     def minimize(
         self,
-        loss,
-        global_step=None,
-        var_list=None,
-        gate_gradients=_Optimizer.GATE_OP,
-        aggregation_method=None,
-        colocate_gradients_with_ops=False,
-        name=None,
-        grad_loss=None,
-    ):
+        loss: Any,
+        global_step: Any = None,
+        var_list: Variables | None = None,
+        gate_gradients: int = _Optimizer.GATE_OP,
+        aggregation_method: int | None = None,
+        colocate_gradients_with_ops: bool = False,
+        name: str | None = None,
+        grad_loss: Any = None,
+    ) -> Any:
         """Computes the gradients of a loss and applies them.
 
         Args:
@@ -191,13 +195,13 @@ class RMSPropOptimizer(Shown, _Optimizer):
 
     def compute_gradients(
         self,
-        loss,
-        var_list=None,
-        gate_gradients=_Optimizer.GATE_OP,
-        aggregation_method=None,
-        colocate_gradients_with_ops=False,
-        grad_loss=None,
-    ):
+        loss: Any,
+        var_list: Variables | None = None,
+        gate_gradients: int = _Optimizer.GATE_OP,
+        aggregation_method: int | None = None,
+        colocate_gradients_with_ops: bool = False,
+        grad_loss: Any = None,
+    ) -> list[tuple[Any, Any]]:
         """Computes the gradients of a loss, the first half of `minimize`.
 
         Args:
@@ -233,11 +237,11 @@ class RMSPropOptimizer(Shown, _Optimizer):
 
     def apply_gradients(
         self,
-        grads_and_vars,
-        global_step=None,
-        name=None,
-        skip_gradients_aggregation=False,
-    ):
+        grads_and_vars: GradsAndVars,
+        global_step: Any = None,
+        name: str | None = None,
+        skip_gradients_aggregation: bool = False,
+    ) -> Any:
         """Applies gradients to variables, the second half of `minimize`.
 
         Args:

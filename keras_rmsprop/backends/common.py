@@ -1,8 +1,10 @@
 """What the steps of all backends have in common."""
 
 import warnings
+from typing import Any
 
 from keras_rmsprop import mistakes
+from keras_rmsprop.annotations import GradsAndVars
 
 
 class Step:
@@ -12,7 +14,7 @@ class Step:
     among the bases of `keras_rmsprop.RMSprop`.
     """
 
-    def apply_gradients(self, grads_and_vars):
+    def apply_gradients(self, grads_and_vars: GradsAndVars) -> Any:
         """Applies one step.
 
         Args:

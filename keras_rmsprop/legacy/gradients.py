@@ -1,8 +1,11 @@
 """The gradients of an OptimizerV2: how they are taken, summed and clipped."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from keras_rmsprop import mistakes, sharding
+from keras_rmsprop.annotations import Variables
 from keras_rmsprop.sharding import native_of
 from keras_rmsprop.validation import check_number
 
@@ -57,7 +60,7 @@ class Gradients:
         """Takes the gradients in `minimize`. For subclasses."""
         return list(zip(tape.gradient(loss, var_list, grad_loss), var_list))
 
-    def get_gradients(self, loss, params):
+    def get_gradients(self, loss: Any, params: Variables) -> list[Any]:
         """Returns the gradients of a loss, in a graph.
 
         Args:

@@ -2,11 +2,14 @@
 
 import re
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from keras_rmsprop import mistakes, sharding
+from keras_rmsprop.annotations import Config, GradsAndVars, Variables
 from keras_rmsprop.legacy.copying import Copying
 from keras_rmsprop.legacy.gradients import Gradients
 from keras_rmsprop.legacy.hyperparameters import Hyperparameters, check_hyperparameter
@@ -15,6 +18,10 @@ from keras_rmsprop.legacy.step import Step
 from keras_rmsprop.legacy.weights import Weights
 from keras_rmsprop.shown import Shown
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Transformation = Callable[[list[tuple[Any, Any]]], GradsAndVars]
 # What `**kwargs` may be.
 _KEYWORDS = ("clipnorm", "clipvalue", "decay", "global_clipnorm", "lr")
 
@@ -106,11 +113,11 @@ class Optimizer(
 
     def __init__(
         self,
-        name,
-        gradient_aggregator=None,
-        gradient_transformers=None,
-        **kwargs,
-    ):
+        name: str | None,
+        gradient_aggregator: Transformation | None = None,
+        gradient_transformers: list[Transformation] | None = None,
+        **kwargs: Any,
+    ) -> None:
         self._refuse_unknown(kwargs, _KEYWORDS, Optimizer)
         for key, value in kwargs.items():
             if value is not None:
@@ -133,11 +140,11 @@ class Optimizer(
             raise TypeError(mistakes.unknown_arguments(cls.__name__, unknown, allowed))
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The name scope of variables and operations."""
         return self._name
 
-    def build(self, variables):
+    def build(self, variables: Variables) -> None:
         """Creates all variables of the optimizer, as Keras 3 does before training.
 
         Args:
@@ -167,7 +174,7 @@ class Optimizer(
         others = {name: held[name] for name in names if name in held}
         return others | hyper | ({"name": self._name} if "_name" in held else {})
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Returns the arguments that rebuild this optimizer, without its state."""
         config = {"name": self._name}
         for name in ("clipnorm", "clipvalue", "global_clipnorm"):
@@ -176,7 +183,9 @@ class Optimizer(
         return config
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: Config, custom_objects: dict[str, Any] | None = None
+    ) -> "Self":
         """Returns a new optimizer.
 
         Args:

@@ -1,12 +1,14 @@
 """`resume`: from a file to an optimizer and a model that go on, in one call."""
 
 import os
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import keras
 
 import keras_rmsprop
 from keras_rmsprop import mistakes
+from keras_rmsprop.annotations import LearningRate
 from keras_rmsprop.migration import translation
 from keras_rmsprop.migration.state import application, contradictions, readers
 
@@ -20,7 +22,7 @@ class Resumed(NamedTuple):
     """
 
     optimizer: keras.optimizers.Optimizer
-    not_carried: dict
+    not_carried: dict[str, str]
 
     def __repr__(self):
         config = translation.arguments(self.optimizer, type(self.optimizer))
@@ -29,19 +31,19 @@ class Resumed(NamedTuple):
 
 
 def resume(
-    path,
-    model,
-    learning_rate=None,
+    path: str | os.PathLike[str],
+    model: Any,
+    learning_rate: LearningRate | None = None,
     *,
-    optimizer=keras_rmsprop.RMSprop,
-    optimizer_name=None,
-    global_step=None,
-    iterations=None,
-    name_map=None,
-    restore_values=True,
-    allow=(),
-    **overrides,
-):
+    optimizer: type[keras.optimizers.Optimizer] = keras_rmsprop.RMSprop,
+    optimizer_name: str | None = None,
+    global_step: str | None = None,
+    iterations: int | None = None,
+    name_map: Mapping[str, str] | None = None,
+    restore_values: bool = True,
+    allow: Iterable[str] = (),
+    **overrides: Any,
+) -> Resumed:
     """Makes an optimizer that goes on where a file stops, and fills it and a model.
 
     The same as `read_state`, `arguments` and `apply_to`, and it stops where they would:

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import os
 import textwrap
+from typing import Any
 
 import keras
 import numpy as np
@@ -182,11 +183,11 @@ class Arguments:
     """
 
     target: str
-    carried: dict
-    not_carried: dict
+    carried: dict[str, Any]
+    not_carried: dict[str, str]
 
     @property
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         """Dictionary of all of the constructor's arguments.
 
         Raises:
@@ -215,7 +216,7 @@ class Arguments:
         return "\n".join(lines)
 
 
-def arguments(source, target, **overrides):
+def arguments(source: Any, target: type | str, **overrides: Any) -> Arguments:
     """Gives the arguments with which another class trains as the source does.
 
     Args:

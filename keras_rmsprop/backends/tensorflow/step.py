@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_rmsprop import core, sharding
+from keras_rmsprop.annotations import Gradients, Variables
 from keras_rmsprop.backends import common
 from keras_rmsprop.backends.tensorflow.update import Lookup, Update, without_duplicates
 from keras_rmsprop.gradients import checked_gradient, fits_as_it_is, step_assertions
@@ -22,7 +23,9 @@ class Step(Update):
     )
 
     @tf.autograph.experimental.do_not_convert
-    def apply(self, grads, trainable_variables=None):
+    def apply(
+        self, grads: Gradients, trainable_variables: Variables | None = None
+    ) -> None:
         """Applies one step.
 
         Args:

@@ -209,7 +209,7 @@ def test_half_precision_states_fit_half_precision_variables():
 
 def contents(optimizer, variables):
     """Returns the bits of an optimizer and variables."""
-    return [np.array(v).tobytes() for v in (*optimizer.variables, *variables)]
+    return [v.numpy().tobytes() for v in (*optimizer.variables, *variables)]
 
 
 DAMAGES = {

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from typing import Any
 
 import h5py
 
@@ -48,14 +49,14 @@ _READERS = {
 
 
 def read_state(
-    source,
+    source: Any,
     *,
-    variables=None,
-    session=None,
-    optimizer_name=None,
-    centered=None,
-    global_step=None,
-):
+    variables: Any = None,
+    session: Any = None,
+    optimizer_name: str | None = None,
+    centered: bool | None = None,
+    global_step: str | None = None,
+) -> OptimizerState:
     """Reads the state of an RMSProp optimizer from a file or a live optimizer.
 
     Args:
