@@ -233,12 +233,12 @@ class RMSprop(Shown, Step, keras.optimizers.Optimizer):
         return rule.has_momentum_slot(values["momentum"]), values["centered"]
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> Any:
         """The current learning rate: a `keras.Variable`, or a schedule's value."""
         return self._get_current_learning_rate()
 
     @learning_rate.setter
-    def learning_rate(self, value):
+    def learning_rate(self, value: LearningRate) -> None:
         keras.optimizers.Optimizer.learning_rate.fset(self, value)
 
     @as_a_whole
@@ -283,8 +283,11 @@ class RMSprop(Shown, Step, keras.optimizers.Optimizer):
         self._look_up()
 
     def add_variable_from_reference(
-        self, reference_variable, name=None, initializer="zeros"
-    ):
+        self,
+        reference_variable: Any,
+        name: str | None = None,
+        initializer: Any = "zeros",
+    ) -> Any:
         starts_late = self._is_later or self.update_rule.average_start == "variable"
         if name == "average" and starts_late:
 

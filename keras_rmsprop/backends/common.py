@@ -34,7 +34,7 @@ class Step:
         self.apply(*zip(*pairs))
         return self._iterations
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Applies one gradient to one variable.
 
         Args:
