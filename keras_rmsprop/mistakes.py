@@ -111,8 +111,8 @@ def is_discount(decay):
 
 def is_variable(value):
     """Whether this is a variable, of Keras or TensorFlow, sharded or not."""
-    # A slice of a `tf.Variable` is a tensor that has `assign`, and that alone.
-    return hasattr(value, "assign_add")
+    # A slice of a `tf.Variable` has `assign` alone, an optimizer no shape.
+    return hasattr(value, "assign_add") and hasattr(value, "shape")
 
 
 def is_model(value):

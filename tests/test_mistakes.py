@@ -256,6 +256,8 @@ def test_a_path_comes_before_the_model_and_the_optimizer_is_a_class(tmp_path):
         migration.resume(trained, path)
     with pytest.raises(TypeError, match=r"read_state\(old\).apply_to"):
         migration.resume(keras_rmsprop.RMSprop(), trained)
+    with pytest.raises(TypeError, match="Received: RMSprop.* of type RMSprop"):
+        migration.resume(path, keras_rmsprop.RMSprop(), restore_values=False)
     for wrong in (keras_rmsprop.RMSprop(), "keras_rmsprop.RMSprop"):
         with pytest.raises(TypeError, match="`optimizer` must be a class"):
             migration.resume(path, trained, optimizer=wrong)

@@ -322,9 +322,10 @@ def _meant_target(target):
     """Returns what may have been meant, as the end of a message."""
     if live.is_optimizer(target):
         return ". Give its class"
-    text = str(target)
-    meant = [name for name, each in _TARGETS.items() if each.kind == text]
-    meant = meant or difflib.get_close_matches(text, _TARGETS, n=1, cutoff=0.4)
+    if not isinstance(target, str):
+        return ""
+    meant = [name for name, each in _TARGETS.items() if each.kind == target]
+    meant = meant or difflib.get_close_matches(target, _TARGETS, n=1, cutoff=0.4)
     return f". Did you mean {' or '.join(map(repr, meant))}?" if meant else ""
 
 
