@@ -125,13 +125,13 @@ class Step:
                 fit its variable; nothing has changed then.
         """
         pairs = sharding.pairs_of_shards(mistakes.pairs(grads_and_vars))
-        for gradient, variable in pairs:
-            if not mistakes.is_variable(variable):
+        pairs = self._with_gradients(pairs)
+        variables = self._natives([variable for _, variable in pairs])
+        for (gradient, _), variable in zip(pairs, variables):
+            if not isinstance(variable, tf.Variable):
                 raise NotImplementedError(
                     mistakes.no_variable("grads_and_vars", variable, gradient)
                 )
-        pairs = self._with_gradients(pairs)
-        variables = self._natives([variable for _, variable in pairs])
         self._assert_valid_dtypes(variables)
         self._note_constraints([variable for _, variable in pairs])
         pairs = [
