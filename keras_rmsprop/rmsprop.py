@@ -2,13 +2,24 @@
 
 import threading
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 
-from keras_rmsprop import arguments
+from keras_rmsprop import arguments, mistakes
+from keras_rmsprop.annotations import (
+    Config,
+    LearningRate,
+    Number,
+    Store,
+    Variables,
+)
 from keras_rmsprop.backends.current import Step
+from keras_rmsprop.shown import Shown
 from keras_rmsprop.state import Copied, checked_state
 from keras_rmsprop.taking_on import as_a_whole
+from keras_rmsprop.update_rule import RULES, UpdateRule
 
 _SLOT_DECIDING = ("update_rule", "momentum", "centered")
 # What a function that is being compiled takes in as it is at that moment.
@@ -17,10 +28,11 @@ _CONSTANTS = (
     *("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"),
     *("ema_momentum", "ema_overwrite_frequency"),
 )
+_SHOWN = ("centered", *_CONSTANTS, "use_ema", "gradient_accumulation_steps")
 
 
 @keras.saving.register_keras_serializable(package="keras_rmsprop")
-class RMSprop(Step, keras.optimizers.Optimizer):
+class RMSprop(Shown, Step, keras.optimizers.Optimizer):
     """RMSProp with the API and the state of `keras.optimizers.RMSprop`.
 
     Noteworthy differences from `keras.optimizers.RMSprop`:
@@ -109,31 +121,34 @@ class RMSprop(Step, keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        rho=0.9,
-        momentum=0.0,
-        epsilon=1e-7,
-        centered=False,
-        weight_decay=None,
-        clipnorm=None,
-        clipvalue=None,
-        global_clipnorm=None,
-        use_ema=False,
-        ema_momentum=0.99,
-        ema_overwrite_frequency=None,
-        loss_scale_factor=None,
-        gradient_accumulation_steps=None,
-        name=None,
+        learning_rate: LearningRate = 0.001,
+        rho: Number = 0.9,
+        momentum: Number = 0.0,
+        epsilon: Number | None = 1e-7,
+        centered: bool = False,
+        weight_decay: Number | None = None,
+        clipnorm: Number | None = None,
+        clipvalue: Number | None = None,
+        global_clipnorm: Number | None = None,
+        use_ema: bool = False,
+        ema_momentum: Number = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: Number | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
         *,
-        update_rule="keras",
-        sparse_updates="lazy",
-        **kwargs,
-    ):
-        if kwargs.pop("decay", None) is not None or kwargs:
+        update_rule: UpdateRule | str | Config = "keras",
+        sparse_updates: str = "lazy",
+        **kwargs: Any,
+    ) -> None:
+        if kwargs.get("decay", ...) is None:  # As configurations of Keras 2 have it.
+            del kwargs["decay"]
+        if kwargs:
+            cls = type(self)
             raise ValueError(
-                "Unknown arguments, or `decay`, which no Keras 3 optimizer has (a "
-                "learning-rate schedule takes its place). Received: "
-                f"{kwargs or 'decay'}"
+                mistakes.unknown_arguments(
+                    cls.__name__, kwargs, mistakes.parameters(cls, RMSprop)
+                )
             )
         arguments.check_around_the_update(
             weight_decay=weight_decay,
@@ -218,16 +233,16 @@ class RMSprop(Step, keras.optimizers.Optimizer):
         return rule.has_momentum_slot(values["momentum"]), values["centered"]
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> Any:
         """The current learning rate: a `keras.Variable`, or a schedule's value."""
         return self._get_current_learning_rate()
 
     @learning_rate.setter
-    def learning_rate(self, value):
+    def learning_rate(self, value: LearningRate) -> None:
         keras.optimizers.Optimizer.learning_rate.fset(self, value)
 
     @as_a_whole
-    def build(self, variables):
+    def build(self, variables: Variables) -> None:
         """Creates the slots of variables that have none, all or nothing.
 
         Steps do this for variables that are new to them. The optimizer's `variables`
@@ -268,8 +283,11 @@ class RMSprop(Step, keras.optimizers.Optimizer):
         self._look_up()
 
     def add_variable_from_reference(
-        self, reference_variable, name=None, initializer="zeros"
-    ):
+        self,
+        reference_variable: Any,
+        name: str | None = None,
+        initializer: Any = "zeros",
+    ) -> Any:
         starts_late = self._is_later or self.update_rule.average_start == "variable"
         if name == "average" and starts_late:
 
@@ -281,7 +299,16 @@ class RMSprop(Step, keras.optimizers.Optimizer):
             reference_variable, name=name, initializer=initializer
         )
 
-    def get_config(self):
+    def _shown_arguments(self):
+        names = {name: name for name in _SHOWN} | {"learning_rate": "_learning_rate"}
+        held = self.__dict__
+        held = {name: held[key] for name, key in names.items() if key in held}
+        rule = held.get("update_rule")
+        if rule in RULES.values():
+            held["update_rule"] = rule.name
+        return held
+
+    def get_config(self) -> Config:
         """Returns the arguments that rebuild this optimizer, without its state."""
         return {
             **super().get_config(),
@@ -293,7 +320,7 @@ class RMSprop(Step, keras.optimizers.Optimizer):
             "sparse_updates": self.sparse_updates,
         }
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Iterable[Any]) -> None:
         """Sets all optimizer variables.
 
         Args:
@@ -306,7 +333,7 @@ class RMSprop(Step, keras.optimizers.Optimizer):
             weights = checked_state("weights", list(weights), self.variables)
         super().set_weights(weights)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Store) -> None:
         """Sets all optimizer variables from what `save_own_variables` stored.
 
         Args:
@@ -329,7 +356,7 @@ class RMSprop(Step, keras.optimizers.Optimizer):
             store = dict(zip(keys, values))
         super().load_own_variables(store)
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """Puts the state into a mapping of `"0"`, `"1"`, ... to arrays."""
         super().save_own_variables(store)
         if self._copied is not None:

@@ -10,6 +10,7 @@ import functools
 
 import keras
 
+from keras_rmsprop import mistakes
 from keras_rmsprop.backends.current import tracking
 
 
@@ -29,6 +30,10 @@ def as_a_whole(build):
         if optimizer._is_twin:
             build(optimizer, variables)
         else:
+            variables = mistakes.list_of_variables("variables", variables)
+            for variable in variables:
+                if not mistakes.is_variable(variable):
+                    raise TypeError(mistakes.no_variable("variables", variable))
             _take_on(optimizer, tracking.expanded(variables))
 
     return whole

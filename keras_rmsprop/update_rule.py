@@ -1,11 +1,12 @@
 """What separates the RMSProp generations of TensorFlow and Keras, as data."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class UpdateRule:
     """The numerics of one generation of RMSProp.
 
@@ -58,7 +59,7 @@ class UpdateRule:
     default_epsilon: float
     shipped_sparse_updates: str
     bitwise: bool
-    float32_hyperparameters: tuple = ()
+    float32_hyperparameters: tuple[str, ...] = ()
     reciprocal_root: bool = False
     clips_slices: str = "summed"
     average_start: str = "first_step"
@@ -90,8 +91,15 @@ class UpdateRule:
         )
         object.__setattr__(self, "float32_hyperparameters", value)
 
+    def __repr__(self):
+        if RULES.get(self.name) == self:
+            return f"UpdateRule.get({self.name!r})"
+        fields = [(each.name, each.default) for each in dataclasses.fields(self)]
+        held = [(name, getattr(self, name), usual) for name, usual in fields]
+        return f"UpdateRule({', '.join(f'{n}={v!r}' for n, v, u in held if v != u)})"
+
     @classmethod
-    def get(cls, identifier):
+    def get(cls, identifier: "UpdateRule | str | dict[str, Any]") -> "UpdateRule":
         """Returns the rule for a name, a config dictionary or a rule.
 
         Args:
@@ -126,26 +134,26 @@ class UpdateRule:
             f"Received: update_rule={identifier!r}"
         )
 
-    def get_config(self):
+    def get_config(self) -> str | dict[str, Any]:
         """Returns what `get` needs to rebuild this rule: its name, or all fields."""
         if RULES.get(self.name) == self:
             return self.name
         return dataclasses.asdict(self)
 
     @property
-    def uses_kernels(self):
+    def uses_kernels(self) -> bool:
         """Whether its bits are those of TensorFlow's training kernels."""
         return self.bitwise and not self.reciprocal_root
 
-    def has_momentum_slot(self, momentum):
+    def has_momentum_slot(self, momentum: float) -> bool:
         """Whether variables have a momentum slot at this `momentum`."""
         return self.momentum_slot == "always" or bool(momentum)
 
-    def has_epsilon_inside_sqrt(self, momentum):
+    def has_epsilon_inside_sqrt(self, momentum: float) -> bool:
         """Whether `epsilon` stands inside the root at this `momentum`."""
         return self.epsilon_inside_sqrt == "always" or bool(momentum)
 
-    def round_hyperparameters(self, **values):
+    def round_hyperparameters(self, **values: float) -> dict[str, float]:
         """Returns the hyperparameters as a dictionary, rounded as the rule has it."""
         return {
             name: float(np.float32(value))
@@ -154,7 +162,7 @@ class UpdateRule:
             for name, value in values.items()
         }
 
-    def shipped_sparse(self, momentum):
+    def shipped_sparse(self, momentum: float) -> str:
         """`"lazy"` or `"dense"`: what the shipped optimizer did at this `momentum`."""
         if self.shipped_sparse_updates == "lazy_with_momentum":
             return "lazy" if momentum else "dense"

@@ -3,3 +3,7 @@
 from compat_v1.keras import optimizer_v1, optimizers
 
 __all__ = ["optimizer_v1", "optimizers"]
+
+
+def __dir__():
+    return list(__all__)

@@ -1,9 +1,19 @@
 """`RMSprop` as Keras had it in 2017, for TF1 graphs and for Keras 3."""
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
 import tensorflow as tf
 
 from keras_rmsprop import legacy
+from keras_rmsprop.annotations import Config, Variables
+from keras_rmsprop.legacy.hyperparameters import Hyperparameter
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["RMSprop"]
 
 
 @keras.saving.register_keras_serializable(package="compat_v1.keras.optimizer_v1")
@@ -57,13 +67,15 @@ class RMSprop(legacy.RMSprop):
     API is that of `tf.keras.optimizers.RMSprop` of TensorFlow 1.4.
     """
 
-    def __init__(self, lr=0.001, rho=0.9, epsilon=1e-8, decay=0.0, **kwargs):
-        for key, value in kwargs.items():
-            if key not in ("clipnorm", "clipvalue", "name"):
-                raise TypeError(
-                    "Unexpected keyword argument passed to optimizer. Allowed are "
-                    f"clipnorm, clipvalue, name. Received: {key}={value!r}"
-                )
+    def __init__(
+        self,
+        lr: Hyperparameter = 0.001,
+        rho: Hyperparameter = 0.9,
+        epsilon: Hyperparameter | None = 1e-8,
+        decay: Hyperparameter = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        self._refuse_unknown(kwargs, ("clipnorm", "clipvalue", "name"), RMSprop)
         # Of the hyperparameters, when they become variables.
         self._floatx = keras.config.floatx()
         super().__init__(lr, rho=rho, epsilon=epsilon, decay=decay, **kwargs)
@@ -90,7 +102,9 @@ class RMSprop(legacy.RMSprop):
             return super()._var_key(variable)
         return variable.ref()
 
-    def add_weight(self, name, shape, dtype=None, **kwargs):
+    def add_weight(
+        self, name: str, shape: Sequence[int], dtype: Any = None, **kwargs: Any
+    ) -> Any:
         return super().add_weight(name, shape, dtype or self._floatx, **kwargs)
 
     def _decayed_lr(self, var_dtype):
@@ -110,7 +124,7 @@ class RMSprop(legacy.RMSprop):
             pairs = [(tf.clip_by_value(g, -bound, bound), v) for g, v in pairs]
         return pairs
 
-    def get_gradients(self, loss, params):
+    def get_gradients(self, loss: Any, params: Variables) -> list[Any]:
         """Returns the clipped gradients of a loss, in a graph.
 
         Args:
@@ -125,7 +139,7 @@ class RMSprop(legacy.RMSprop):
         grads = super().get_gradients(loss, params)
         return [g for g, _ in self._transform_gradients(zip(grads, params))]
 
-    def get_updates(self, *args, **kwargs):
+    def get_updates(self, *args: Any, **kwargs: Any) -> list[Any]:
         """Returns a list of the operations that take one step, in a graph.
 
         It is called as `get_updates(loss, params)`, or as in Keras 1 and 2.0, as
@@ -157,11 +171,11 @@ class RMSprop(legacy.RMSprop):
         return self.updates
 
     @property
-    def weights(self):
+    def weights(self) -> list[Any]:
         """List of the mean squares, one for each variable, without a step count."""
         return [weight for weight in self._weights if weight is not self._iterations]
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Iterable[Any]) -> None:
         """Sets the values of `weights`.
 
         Should be called after `get_updates`, or in Keras 3 after `build`: until
@@ -185,7 +199,12 @@ class RMSprop(legacy.RMSprop):
         # missing step count.
         legacy.Optimizer.set_weights(self, weights)
 
-    def get_config(self):
+    def _shown_arguments(self):
+        held = super()._shown_arguments()
+        held.pop("sparse_updates", None)
+        return {{"learning_rate": "lr"}.get(key, key): held[key] for key in held}
+
+    def get_config(self) -> Config:
         """Returns the arguments that rebuild this optimizer, without its state."""
         config = super().get_config()
         kept = ("clipnorm", "clipvalue", "decay", "epsilon", "name", "rho")
@@ -195,7 +214,9 @@ class RMSprop(legacy.RMSprop):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: Config, custom_objects: dict[str, Any] | None = None
+    ) -> "Self":
         """Returns a new optimizer.
 
         Args:
@@ -203,6 +224,10 @@ class RMSprop(legacy.RMSprop):
             custom_objects: Not used; Keras 3 passes it.
         """
         return cls(**config)
+
+
+def __dir__():
+    return list(__all__)
 
 
 def _dense(gradient, variable):

@@ -3,3 +3,7 @@
 from compat_v1.train.rmsprop import RMSPropOptimizer
 
 __all__ = ["RMSPropOptimizer"]
+
+
+def __dir__():
+    return list(__all__)

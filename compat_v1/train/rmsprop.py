@@ -1,20 +1,27 @@
 """RMSProp behind the TF1 optimizer API."""
 
 import contextlib
+import numbers
 import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from compat_v1.train import validation
-from keras_rmsprop import core
+from keras_rmsprop import core, mistakes
+from keras_rmsprop.annotations import GradsAndVars, Number, Variables
+from keras_rmsprop.shown import Shown
 from keras_rmsprop.update_rule import TF1
 
 _Optimizer = tf.compat.v1.train.Optimizer
+Hyperparameter = Number | tf.Tensor | tf.Variable | Callable[[], Any]
 # Held by the thread that creates slots. Not an optimizer's own, for those are copied.
 _CREATING_SLOTS = threading.RLock()
 
 
-class RMSPropOptimizer(_Optimizer):
+class RMSPropOptimizer(Shown, _Optimizer):
     """RMSProp as `tf.compat.v1.train.RMSPropOptimizer` defined it.
 
     The optimizer keeps a discounted mean of squared gradients, which starts at
@@ -63,6 +70,7 @@ class RMSPropOptimizer(_Optimizer):
             `"RMSProp"`.
 
     Raises:
+        TypeError: If an argument is unknown.
         ValueError: If `learning_rate`, `decay`, `momentum` or `epsilon` is not a
             real scalar in its range, or `name` is empty.
 
@@ -90,16 +98,19 @@ class RMSPropOptimizer(_Optimizer):
     Source: Hinton, 2012, Neural Networks for Machine Learning, lecture 6e.
     """
 
+    _ARGUMENTS = ("learning_rate", "decay", "momentum", "epsilon")
+
+    @mistakes.names_unknown_arguments
     def __init__(
         self,
-        learning_rate,
-        decay=0.9,
-        momentum=0.0,
-        epsilon=1e-10,
-        use_locking=False,
-        centered=False,
-        name="RMSProp",
-    ):
+        learning_rate: Hyperparameter,
+        decay: Hyperparameter = 0.9,
+        momentum: Hyperparameter = 0.0,
+        epsilon: Hyperparameter = 1e-10,
+        use_locking: bool = False,
+        centered: bool = False,
+        name: str = "RMSProp",
+    ) -> None:
         super().__init__(use_locking, name)
         self._learning_rate = learning_rate
         self._decay = decay
@@ -109,6 +120,13 @@ class RMSPropOptimizer(_Optimizer):
         for argument, value in self._arguments().items():
             if not callable(value):
                 validation.check_hyperparameter(argument, value)
+        if isinstance(decay, numbers.Real) and 0 < decay < 0.1:
+            warnings.warn(
+                f"`decay={decay!r}` is the discount of the means here, and forgets "
+                "them at each step. A learning rate that falls, as by OptimizerV2's "
+                "`decay`, is `tf.compat.v1.train.inverse_time_decay`.",
+                stacklevel=3,
+            )
         self._together = core.Together()
         # Of the step that a thread is at. Variables, slots and gradients of an eager
         # step wait for the others.
@@ -117,17 +135,22 @@ class RMSPropOptimizer(_Optimizer):
         self._assertions = {}
         self._waiting = {}
 
+    def _shown_arguments(self):
+        held = self.__dict__
+        names = [*self._ARGUMENTS, "use_locking", "centered", "name"]
+        return {name: held[f"_{name}"] for name in names if f"_{name}" in held}
+
     def minimize(
         self,
-        loss,
-        global_step=None,
-        var_list=None,
-        gate_gradients=_Optimizer.GATE_OP,
-        aggregation_method=None,
-        colocate_gradients_with_ops=False,
-        name=None,
-        grad_loss=None,
-    ):
+        loss: Any,
+        global_step: Any = None,
+        var_list: Variables | None = None,
+        gate_gradients: int = _Optimizer.GATE_OP,
+        aggregation_method: int | None = None,
+        colocate_gradients_with_ops: bool = False,
+        name: str | None = None,
+        grad_loss: Any = None,
+    ) -> Any:
         """Computes the gradients of a loss and applies them.
 
         Args:
@@ -172,13 +195,13 @@ class RMSPropOptimizer(_Optimizer):
 
     def compute_gradients(
         self,
-        loss,
-        var_list=None,
-        gate_gradients=_Optimizer.GATE_OP,
-        aggregation_method=None,
-        colocate_gradients_with_ops=False,
-        grad_loss=None,
-    ):
+        loss: Any,
+        var_list: Variables | None = None,
+        gate_gradients: int = _Optimizer.GATE_OP,
+        aggregation_method: int | None = None,
+        colocate_gradients_with_ops: bool = False,
+        grad_loss: Any = None,
+    ) -> list[tuple[Any, Any]]:
         """Computes the gradients of a loss, the first half of `minimize`.
 
         Args:
@@ -214,11 +237,11 @@ class RMSPropOptimizer(_Optimizer):
 
     def apply_gradients(
         self,
-        grads_and_vars,
-        global_step=None,
-        name=None,
-        skip_gradients_aggregation=False,
-    ):
+        grads_and_vars: GradsAndVars,
+        global_step: Any = None,
+        name: str | None = None,
+        skip_gradients_aggregation: bool = False,
+    ) -> Any:
         """Applies gradients to variables, the second half of `minimize`.
 
         Args:
@@ -294,12 +317,7 @@ class RMSPropOptimizer(_Optimizer):
         self._zeros_slot(variable, "momentum", self._name)
 
     def _arguments(self):
-        return {
-            "learning_rate": self._learning_rate,
-            "decay": self._decay,
-            "momentum": self._momentum,
-            "epsilon": self._epsilon,
-        }
+        return {name: getattr(self, f"_{name}") for name in self._ARGUMENTS}
 
     def _read(self):
         """Returns the hyperparameters of this step, checked where known."""

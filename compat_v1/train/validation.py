@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_rmsprop import core
+from keras_rmsprop import core, mistakes
 from keras_rmsprop.gradients import fits_as_it_is
 
 _RANGES = {
@@ -65,11 +65,17 @@ def check_var_list(var_list, allowed, error):
     Raises:
         error: If an item is of another class.
     """
+    if mistakes.is_model(var_list):
+        raise error(
+            "`var_list` must hold variables. Received: a model. Give its "
+            "`trainable_variables`"
+        )
     for item in tf.nest.flatten(var_list):
         if not isinstance(item, allowed):
             raise error(
                 "`var_list` must hold `tf.Variable`s only (of a partitioned "
                 f"variable, its parts). Received: {item!r} of type {type(item)}"
+                + _of_keras(item)
             )
 
 
@@ -89,19 +95,16 @@ def checked_pairs(grads_and_vars):
         ValueError: If a gradient does not fit its variable, or graphs are mixed.
         RuntimeError: If a variable with a constraint has a sparse gradient.
     """
+    given = mistakes.pairs(grads_and_vars)
+    if not given:
+        raise ValueError(f"No variables provided: {mistakes.NO_PAIRS}")
     pairs = []
-    for pair in grads_and_vars:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise TypeError(
-                "`grads_and_vars` must hold pairs `(gradient, variable)`. "
-                f"Received: {pair!r}"
-            )
-        gradient, variable = pair
+    for gradient, variable in given:
         if not isinstance(variable, tf.Variable):
             tensor = isinstance(variable, tf.Tensor)
             raise (NotImplementedError if tensor else TypeError)(
-                "`grads_and_vars` must pair gradients with `tf.Variable`s. "
-                f"Received: {variable!r} of type {type(variable)}"
+                mistakes.no_variable("grads_and_vars", variable, gradient)
+                + _of_keras(variable)
             )
         fits = variable.dtype.is_floating and fits_as_it_is(gradient, variable)
         if gradient is not None and not fits:
@@ -110,6 +113,17 @@ def checked_pairs(grads_and_vars):
         pairs.append((gradient, variable))
     _check_one_graph([pair for pair in pairs if pair[0] is not None])
     return pairs
+
+
+def _of_keras(variable):
+    """Returns what to do with a variable of Keras 3, as the end of a message."""
+    if not mistakes.is_variable(variable):
+        return ""
+    return (
+        ". Behind a variable of Keras 3 is a `tf.Variable`: `variable.value`. The "
+        "optimizer for models of Keras 3 is "
+        "`keras_rmsprop.RMSprop(learning_rate, epsilon=None, update_rule='tf1')`"
+    )
 
 
 def asserted(pairs):

@@ -12,6 +12,7 @@ import keras
 import ml_dtypes
 import numpy as np
 
+from keras_rmsprop.annotations import Gradients, Variables
 from keras_rmsprop.backends import common
 from keras_rmsprop.core import Hyperparameters, Slots, formula
 
@@ -23,7 +24,9 @@ class Step(common.Step):
     gradients.
     """
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(
+        self, grads: Gradients, trainable_variables: Variables | None = None
+    ) -> None:
         """Applies one step.
 
         Args:
@@ -45,6 +48,7 @@ class Step(common.Step):
         variables = self._variables_for(grads, variables)
         known = self.built and self._covers(variables)
         if not known:
+            self._check_variables(grads, variables)
             for variable in variables:
                 self._check_trainable(variable)
         grads = [

@@ -1,6 +1,10 @@
 """What the steps of all backends have in common."""
 
 import warnings
+from typing import Any
+
+from keras_rmsprop import mistakes
+from keras_rmsprop.annotations import GradsAndVars
 
 
 class Step:
@@ -10,7 +14,27 @@ class Step:
     among the bases of `keras_rmsprop.RMSprop`.
     """
 
-    def update_step(self, gradient, variable, learning_rate):
+    def apply_gradients(self, grads_and_vars: GradsAndVars) -> Any:
+        """Applies one step.
+
+        Args:
+            grads_and_vars: Iterable of pairs of a gradient, as `apply` takes it, and
+                a variable.
+
+        Returns:
+            The variable that counts steps.
+
+        Raises:
+            TypeError: If they are no such pairs.
+            ValueError: If there are none, or gradients and variables do not fit.
+        """
+        pairs = mistakes.pairs(grads_and_vars)
+        if not pairs:
+            raise ValueError(mistakes.NO_PAIRS)
+        self.apply(*zip(*pairs))
+        return self._iterations
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Applies one gradient to one variable.
 
         Args:
@@ -27,13 +51,22 @@ class Step:
                 "`trainable_variables` must be given until the optimizer is built. "
                 "Received: trainable_variables=None"
             )
-        variables = list(self._trainable_variables if variables is None else variables)
+        if variables is None:
+            variables = self._trainable_variables
+        variables = mistakes.list_of_variables("trainable_variables", variables)
         if len(grads) != len(variables):
             raise ValueError(
                 "`grads` must have one gradient for each variable. Received: "
                 f"{len(grads)} gradients for {len(variables)} variables"
             )
         return variables
+
+    def _check_variables(self, grads, variables):
+        for gradient, variable in zip(grads, variables):
+            if not mistakes.is_variable(variable):
+                raise TypeError(
+                    mistakes.no_variable("trainable_variables", variable, gradient)
+                )
 
     def _take_on(self, variables):
         """Makes slots for variables that have none."""

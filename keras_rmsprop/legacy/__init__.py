@@ -4,3 +4,7 @@ from keras_rmsprop.legacy.optimizer import Optimizer
 from keras_rmsprop.legacy.rmsprop import RMSprop
 
 __all__ = ["Optimizer", "RMSprop"]
+
+
+def __dir__():
+    return list(__all__)

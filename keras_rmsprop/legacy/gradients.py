@@ -1,8 +1,11 @@
 """The gradients of an OptimizerV2: how they are taken, summed and clipped."""
 
+from typing import Any
+
 import tensorflow as tf
 
-from keras_rmsprop import sharding
+from keras_rmsprop import mistakes, sharding
+from keras_rmsprop.annotations import Variables
 from keras_rmsprop.sharding import native_of
 from keras_rmsprop.validation import check_number
 
@@ -30,6 +33,8 @@ class Gradients:
                 "`tape` is required when `loss` is a tensor. "
                 f"Received: loss={loss}, tape=None"
             )
+        if mistakes.is_model(var_list):  # It could be called as well.
+            mistakes.list_of_variables("var_list", var_list)
         tape = tape or tf.GradientTape()
         if callable(loss):
             with tape:
@@ -55,7 +60,7 @@ class Gradients:
         """Takes the gradients in `minimize`. For subclasses."""
         return list(zip(tape.gradient(loss, var_list, grad_loss), var_list))
 
-    def get_gradients(self, loss, params):
+    def get_gradients(self, loss: Any, params: Variables) -> list[Any]:
         """Returns the gradients of a loss, in a graph.
 
         Args:

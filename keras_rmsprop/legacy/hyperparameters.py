@@ -4,17 +4,21 @@ import contextlib
 import math
 import numbers
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_rmsprop.annotations import Number, Schedule
 from keras_rmsprop.legacy.current_rate import ScheduleOfOptimizer, schedule_of
 from keras_rmsprop.legacy.values import assign, fetch
 from keras_rmsprop.sharding import native_of
 from keras_rmsprop.validation import check_number
 
-Schedule = keras.optimizers.schedules.LearningRateSchedule
+# What a hyperparameter may be, and a schedule too if it is the learning rate.
+Hyperparameter = Number | tf.Tensor | tf.Variable | Callable[[], Any]
 # The least and the greatest value of hyperparameters that have others than 0 and inf.
 _RANGES = {
     "learning_rate": (-math.inf, math.inf),
@@ -65,7 +69,7 @@ class Hyperparameters:
     # These two stand in the way of Keras' properties of the same name.
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> Any:
         """The learning rate: its variable, or what was given in its place.
 
         A schedule converts to its value at the present step, too.
@@ -73,7 +77,7 @@ class Hyperparameters:
         return self.__getattr__("learning_rate")
 
     @learning_rate.setter
-    def learning_rate(self, value):
+    def learning_rate(self, value: Any) -> None:
         self._set_hyper("learning_rate", value)
 
     def _set_hyper(self, name, value):

@@ -2,20 +2,32 @@
 
 import re
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
-from keras_rmsprop import sharding
+from keras_rmsprop import mistakes, sharding
+from keras_rmsprop.annotations import Config, GradsAndVars, Variables
 from keras_rmsprop.legacy.copying import Copying
 from keras_rmsprop.legacy.gradients import Gradients
 from keras_rmsprop.legacy.hyperparameters import Hyperparameters, check_hyperparameter
 from keras_rmsprop.legacy.slots import Slots
 from keras_rmsprop.legacy.step import Step
 from keras_rmsprop.legacy.weights import Weights
+from keras_rmsprop.shown import Shown
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Transformation = Callable[[list[tuple[Any, Any]]], GradsAndVars]
+# What `**kwargs` may be.
+_KEYWORDS = ("clipnorm", "clipvalue", "decay", "global_clipnorm", "lr")
 
 
 class Optimizer(
+    Shown,
     Step,
     Gradients,
     Hyperparameters,
@@ -101,18 +113,13 @@ class Optimizer(
 
     def __init__(
         self,
-        name,
-        gradient_aggregator=None,
-        gradient_transformers=None,
-        **kwargs,
-    ):
-        allowed = ("clipnorm", "clipvalue", "decay", "global_clipnorm", "lr")
+        name: str | None,
+        gradient_aggregator: Transformation | None = None,
+        gradient_transformers: list[Transformation] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._refuse_unknown(kwargs, _KEYWORDS, Optimizer)
         for key, value in kwargs.items():
-            if key not in allowed:
-                raise TypeError(
-                    f"Unexpected keyword argument passed to optimizer. Allowed are "
-                    f"{', '.join(allowed)}. Received: {key}={value!r}"
-                )
             if value is not None:
                 check_hyperparameter(key, value)
         if "lr" in kwargs:
@@ -125,28 +132,49 @@ class Optimizer(
         Slots.__init__(self)
         Gradients.__init__(self, gradient_aggregator, gradient_transformers, kwargs)
 
+    def _refuse_unknown(self, kwargs, allowed, last):
+        cls = type(self)
+        unknown = {key: value for key, value in kwargs.items() if key not in allowed}
+        if unknown:
+            allowed = {*mistakes.parameters(cls, last), *allowed}
+            raise TypeError(mistakes.unknown_arguments(cls.__name__, unknown, allowed))
+
     @property
-    def name(self):
+    def name(self) -> str:
         """The name scope of variables and operations."""
         return self._name
 
-    def build(self, variables):
+    def build(self, variables: Variables) -> None:
         """Creates all variables of the optimizer, as Keras 3 does before training.
 
         Args:
             variables: List of `tf.Variable`, `keras.Variable` or `ShardedVariable`.
 
         Raises:
+            TypeError: If these are no variables.
             ValueError: If one is neither floating nor complex.
         """
+        variables = mistakes.list_of_variables("variables", variables)
         variables = sharding.expanded(variables)
         natives = self._natives(variables)
+        for variable in natives:
+            if not mistakes.is_variable(variable):
+                raise TypeError(mistakes.no_variable("variables", variable))
         self._assert_valid_dtypes(natives)
         with tf.name_scope(self._name), tf.init_scope():
             self._create_all_weights(natives)
         self._trainable_variables = variables
 
-    def get_config(self):
+    def _shown_arguments(self):
+        held = self.__dict__
+        hyper = dict(held.get("_hyper", {}))
+        if not tf.executing_eagerly():  # Where variables cannot be read.
+            hyper |= held.get("_hyper_numbers", {})
+        names = (*_KEYWORDS, "epsilon", "centered", "name")
+        others = {name: held[name] for name in names if name in held}
+        return others | hyper | ({"name": self._name} if "_name" in held else {})
+
+    def get_config(self) -> Config:
         """Returns the arguments that rebuild this optimizer, without its state."""
         config = {"name": self._name}
         for name in ("clipnorm", "clipvalue", "global_clipnorm"):
@@ -155,7 +183,9 @@ class Optimizer(
         return config
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: Config, custom_objects: dict[str, Any] | None = None
+    ) -> "Self":
         """Returns a new optimizer.
 
         Args:

@@ -2,13 +2,20 @@
 
 import numbers
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rmsprop import core
-from keras_rmsprop.legacy.hyperparameters import check_hyperparameter, serialized
+from keras_rmsprop import core, mistakes
+from keras_rmsprop.annotations import Config, Schedule
+from keras_rmsprop.legacy.hyperparameters import (
+    Hyperparameter,
+    check_hyperparameter,
+    serialized,
+)
 from keras_rmsprop.legacy.optimizer import Optimizer
 from keras_rmsprop.update_rule import UpdateRule
 from keras_rmsprop.validation import check_choice
@@ -82,19 +89,26 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        rho=0.9,
-        momentum=0.0,
-        epsilon=1e-7,
-        centered=False,
-        name="RMSprop",
+        learning_rate: Hyperparameter | Schedule = 0.001,
+        rho: Hyperparameter = 0.9,
+        momentum: Hyperparameter = 0.0,
+        epsilon: Hyperparameter | None = 1e-7,
+        centered: bool = False,
+        name: str | None = "RMSprop",
         *,
-        sparse_updates=None,
-        **kwargs,
-    ):
+        sparse_updates: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name, **kwargs)
         if epsilon is not None:
             check_hyperparameter("epsilon", epsilon)
+        if mistakes.is_discount(self._initial_decay):
+            warnings.warn(
+                f"`decay={self._initial_decay!r}` divides the learning rate by 1 + "
+                f"{self._initial_decay!r} * step here. TF1's `decay`, the discount of "
+                "the means, is `rho`.",
+                stacklevel=2,
+            )
         self._momentum = _is_used(momentum)
         self._set_hyper("learning_rate", kwargs.get("lr", learning_rate))
         self._set_hyper("decay", self._initial_decay)
@@ -111,12 +125,12 @@ class RMSprop(Optimizer):
             self.sparse_updates = sparse_updates
 
     @property
-    def sparse_updates(self):
+    def sparse_updates(self) -> str:
         """`"lazy"` or `"dense"`."""
         return self._sparse_updates or "lazy"
 
     @sparse_updates.setter
-    def sparse_updates(self, value):
+    def sparse_updates(self, value: str) -> None:
         allowed = ("lazy", "dense")
         self._sparse_updates = check_choice("sparse_updates", value, allowed)
 
@@ -235,7 +249,13 @@ class RMSprop(Optimizer):
             epsilon=shared["epsilon"],
         )
 
-    def set_weights(self, weights):
+    def _shown_arguments(self):
+        held = super()._shown_arguments()
+        if self.__dict__.get("_sparse_updates"):
+            held["sparse_updates"] = self._sparse_updates
+        return held
+
+    def set_weights(self, weights: Iterable[Any]) -> None:
         """Sets the values of `weights`.
 
         Args:
@@ -251,7 +271,7 @@ class RMSprop(Optimizer):
             weights = [np.array(0), *weights]
         super().set_weights(weights)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Returns the arguments that rebuild this optimizer, without its state."""
         config = super().get_config()
         for name in ("learning_rate", "decay", "rho", "momentum"):

@@ -1,7 +1,8 @@
 """The slots of an OptimizerV2: how they are made, found and restored."""
 
 import contextlib
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -53,7 +54,13 @@ class Slots:
         # What a pickle held, until the first step says of which variables it is.
         self._slots_unassigned = []
 
-    def add_slot(self, var, slot_name, initializer="zeros", shape=None):
+    def add_slot(
+        self,
+        var: Any,
+        slot_name: str,
+        initializer: Any = "zeros",
+        shape: Sequence[int] | None = None,
+    ) -> Any:
         """Returns the slot of a variable, new if it has none.
 
         Args:
@@ -113,7 +120,7 @@ class Slots:
             self._slot_names.append(slot_name)
         return slot
 
-    def get_slot(self, var, slot_name):
+    def get_slot(self, var: Any, slot_name: str) -> Any:
         """Returns a slot of a variable; raises a KeyError if there is none.
 
         That of a `ShardedVariable` is one of the slots of its shards.
@@ -124,7 +131,7 @@ class Slots:
             return sharding.joined(slots, name=slot_name)
         return self._slots[self._var_key(var)][slot_name]
 
-    def get_slot_names(self):
+    def get_slot_names(self) -> list[str]:
         """Returns the names of the slots, in order of creation."""
         return self._slot_names
 

@@ -5,17 +5,27 @@ import functools
 import inspect
 import types
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
-from keras_rmsprop import core, sharding
+from keras_rmsprop import core, mistakes, sharding
+from keras_rmsprop.annotations import Gradients, GradsAndVars, Variables
 from keras_rmsprop.gradients import checked_gradient, step_assertions
 
 
 class Step:
     """The part of `Optimizer` that applies gradients."""
 
-    def minimize(self, loss, var_list, grad_loss=None, name=None, tape=None):
+    def minimize(
+        self,
+        loss: Any,
+        var_list: Variables | Callable[[], Variables],
+        grad_loss: Any = None,
+        name: str | None = None,
+        tape: tf.GradientTape | None = None,
+    ) -> Any:
         """Takes one step that lowers a loss.
 
         Args:
@@ -39,7 +49,7 @@ class Step:
         grads_and_vars = self._compute_gradients(loss, var_list, grad_loss, tape)
         return self.apply_gradients(grads_and_vars, name=name)
 
-    def get_updates(self, loss, params):
+    def get_updates(self, loss: Any, params: Variables) -> list[Any]:
         """Returns a list of the operations that take one step, in a graph.
 
         Args:
@@ -53,7 +63,9 @@ class Step:
         params = tf.nest.flatten(params)
         return [self.apply_gradients(zip(self.get_gradients(loss, params), params))]
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(
+        self, grads: Gradients, trainable_variables: Variables | None = None
+    ) -> None:
         """Takes one step, as Keras 3 asks for it.
 
         Args:
@@ -72,7 +84,9 @@ class Step:
                 "`trainable_variables` must be given until the optimizer is built. "
                 "Received: trainable_variables=None"
             )
-        variables = list(trainable_variables)
+        variables = mistakes.list_of_variables(
+            "trainable_variables", trainable_variables
+        )
         if len(grads) != len(variables):
             raise ValueError(
                 "`grads` must have one gradient for each variable. Received: "
@@ -83,8 +97,11 @@ class Step:
     # As AutoGraph leaves Keras' own optimizers, and saves three seconds.
     @tf.autograph.experimental.do_not_convert
     def apply_gradients(
-        self, grads_and_vars, name=None, experimental_aggregate_gradients=True
-    ):
+        self,
+        grads_and_vars: GradsAndVars,
+        name: str | None = None,
+        experimental_aggregate_gradients: bool = True,
+    ) -> Any:
         """Takes one step with given gradients.
 
         Args:
@@ -101,16 +118,19 @@ class Step:
             step counter.
 
         Raises:
+            NotImplementedError: If something is no variable.
             RuntimeError: If called in a cross-replica context.
+            TypeError: If these are no pairs.
             ValueError: If no variable has a gradient, or if a gradient does not
                 fit its variable; nothing has changed then.
         """
-        pairs = self._with_gradients(sharding.pairs_of_shards(grads_and_vars))
+        pairs = sharding.pairs_of_shards(mistakes.pairs(grads_and_vars))
+        pairs = self._with_gradients(pairs)
         variables = self._natives([variable for _, variable in pairs])
-        for variable in variables:
+        for (gradient, _), variable in zip(pairs, variables):
             if not isinstance(variable, tf.Variable):
                 raise NotImplementedError(
-                    f"Only variables can be updated. Received: {variable!r}"
+                    mistakes.no_variable("grads_and_vars", variable, gradient)
                 )
         self._assert_valid_dtypes(variables)
         self._note_constraints([variable for _, variable in pairs])

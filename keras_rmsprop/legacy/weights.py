@@ -4,10 +4,13 @@ import contextlib
 import numbers
 import threading
 import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_rmsprop.annotations import Store
 from keras_rmsprop.legacy.values import assign, fetch, initial_value, is_value
 from keras_rmsprop.sharding import native_of
 from keras_rmsprop.validation import check_number
@@ -33,7 +36,7 @@ class Weights:
         )
 
     @property
-    def iterations(self):
+    def iterations(self) -> Any:
         """Scalar int64 variable: the number of steps taken.
 
         It can be set to a number, or, before it is first used, to a variable.
@@ -46,7 +49,7 @@ class Weights:
         return self._iterations
 
     @iterations.setter
-    def iterations(self, value):
+    def iterations(self, value: Any) -> None:
         if isinstance(value, (numbers.Integral, np.integer)):
             check_number("iterations", value)
             assign(self.iterations, value)
@@ -72,14 +75,14 @@ class Weights:
 
     def add_weight(
         self,
-        name,
-        shape,
-        dtype=None,
-        initializer="zeros",
-        trainable=None,
-        synchronization=tf.VariableSynchronization.AUTO,
-        aggregation=tf.VariableAggregation.NONE,
-    ):
+        name: str,
+        shape: Sequence[int],
+        dtype: Any = None,
+        initializer: Any = "zeros",
+        trainable: bool | None = None,
+        synchronization: tf.VariableSynchronization = tf.VariableSynchronization.AUTO,
+        aggregation: tf.VariableAggregation = tf.VariableAggregation.NONE,
+    ) -> Any:
         """Returns a new variable that checkpoints save under `name`.
 
         Args:
@@ -118,26 +121,26 @@ class Weights:
         return variable
 
     @property
-    def weights(self):
+    def weights(self) -> list[Any]:
         """List of the variables: the step counter, then slots in order of creation."""
         return self._weights
 
     @property
-    def variables(self):
+    def variables(self) -> _Variables:
         """The same as a list that can be called. It is a copy."""
         for weight in self._weights:
             # Keras 3 names what it saves by path, which a `tf.Variable` lacks.
             weight.path = weight.name.partition(":")[0]
         return _Variables(self._weights)
 
-    def get_weights(self):
+    def get_weights(self) -> list[np.ndarray]:
         """Returns the values of `weights` as a list of arrays.
 
         In a TF1 graph it takes them from the default session.
         """
         return fetch(self.weights)
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Iterable[Any]) -> None:
         """Sets the values of `weights`.
 
         Args:
@@ -157,7 +160,7 @@ class Weights:
         for variable, value in zip(self.weights, weights):
             assign(variable, value)
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """Puts all variables, hyperparameters too, into a mapping."""
         for index, value in enumerate(fetch(self._weights)):
             store[str(index)] = value
@@ -165,7 +168,7 @@ class Weights:
             if isinstance(value, tf.Variable):
                 store[name] = value.numpy()
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Store) -> None:
         """Sets all variables from what `save_own_variables` stored.
 
         Args:

@@ -1,11 +1,14 @@
 """`resume`: from a file to an optimizer and a model that go on, in one call."""
 
 import os
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import keras
 
 import keras_rmsprop
+from keras_rmsprop import mistakes
+from keras_rmsprop.annotations import LearningRate
 from keras_rmsprop.migration import translation
 from keras_rmsprop.migration.state import application, contradictions, readers
 
@@ -19,7 +22,7 @@ class Resumed(NamedTuple):
     """
 
     optimizer: keras.optimizers.Optimizer
-    not_carried: dict
+    not_carried: dict[str, str]
 
     def __repr__(self):
         config = translation.arguments(self.optimizer, type(self.optimizer))
@@ -28,19 +31,19 @@ class Resumed(NamedTuple):
 
 
 def resume(
-    path,
-    model,
-    learning_rate=None,
+    path: str | os.PathLike[str],
+    model: Any,
+    learning_rate: LearningRate | None = None,
     *,
-    optimizer=keras_rmsprop.RMSprop,
-    optimizer_name=None,
-    global_step=None,
-    iterations=None,
-    name_map=None,
-    restore_values=True,
-    allow=(),
-    **overrides,
-):
+    optimizer: type[keras.optimizers.Optimizer] = keras_rmsprop.RMSprop,
+    optimizer_name: str | None = None,
+    global_step: str | None = None,
+    iterations: int | None = None,
+    name_map: Mapping[str, str] | None = None,
+    restore_values: bool = True,
+    allow: Iterable[str] = (),
+    **overrides: Any,
+) -> Resumed:
     """Makes an optimizer that goes on where a file stops, and fills it and a model.
 
     The same as `read_state`, `arguments` and `apply_to`, and it stops where they would:
@@ -69,6 +72,7 @@ def resume(
 
     Raises:
         FileNotFoundError: If there is no such file.
+        TypeError: If `path` is no path, or `optimizer` no class.
         ValueError: If the file cannot be read, leaves a choice, or does not hold what
             is needed. The model is as it was.
 
@@ -87,10 +91,21 @@ def resume(
     """
     if learning_rate is not None:
         overrides["learning_rate"] = learning_rate
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            "`path` must be a path, and comes before the model. Received: "
+            f"path={path!r} of type {type(path).__name__}. The state of a live "
+            "optimizer goes on by `read_state(old).apply_to(new, model)`."
+        )
+    if not isinstance(optimizer, type):
+        raise TypeError(
+            "`optimizer` must be a class, of which an optimizer is made. "
+            f"Received: optimizer={optimizer!r}"
+        )
     path = os.fspath(path)
     hints = {
         # A file of Keras 3 has names and values for a model only.
-        "variables": model if hasattr(model, "trainable_variables") else None,
+        "variables": model if mistakes.is_model(model) else None,
         "optimizer_name": optimizer_name,
         "centered": overrides.get("centered"),
         "global_step": global_step,

@@ -1,13 +1,16 @@
 """`arguments`: an optimizer's arguments in the terms of another API."""
 
 import dataclasses
+import difflib
+import os
 import textwrap
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rmsprop import legacy
+from keras_rmsprop import legacy, mistakes
 from keras_rmsprop.migration import untold
 from keras_rmsprop.migration.state import OptimizerState, live
 from keras_rmsprop.update_rule import KERAS, KERAS2, LEGACY, TF1, UpdateRule
@@ -180,11 +183,11 @@ class Arguments:
     """
 
     target: str
-    carried: dict
-    not_carried: dict
+    carried: dict[str, Any]
+    not_carried: dict[str, str]
 
     @property
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         """Dictionary of all of the constructor's arguments.
 
         Raises:
@@ -213,7 +216,7 @@ class Arguments:
         return "\n".join(lines)
 
 
-def arguments(source, target, **overrides):
+def arguments(source: Any, target: type | str, **overrides: Any) -> Arguments:
     """Gives the arguments with which another class trains as the source does.
 
     Args:
@@ -310,9 +313,20 @@ def _target(target):
         allowed = ", ".join(map(repr, _TARGETS))
         raise ValueError(
             f"`target` must be one of {allowed}, or one of these classes. "
-            f"Received: target={target!r}"
+            f"Received: target={target!r}{_meant_target(target)}"
         )
     return target, _TARGETS[target]
+
+
+def _meant_target(target):
+    """Returns what may have been meant, as the end of a message."""
+    if live.is_optimizer(target):
+        return ". Give its class"
+    if not isinstance(target, str):
+        return ""
+    meant = [name for name, each in _TARGETS.items() if each.kind == target]
+    meant = meant or difflib.get_close_matches(target, _TARGETS, n=1, cutoff=0.4)
+    return f". Did you mean {' or '.join(map(repr, meant))}?" if meant else ""
 
 
 def _common_overrides(source, wanted, overrides):
@@ -334,13 +348,19 @@ def _common_overrides(source, wanted, overrides):
         known.setdefault(own, set()).add(common)
     found = {}
     for name, value in overrides.items():
-        meant = known.get(name, ())
-        if len(meant) != 1 or not found.keys().isdisjoint(meant):
-            what = f"is {' or '.join(sorted(meant))}" if meant else "is no argument"
+        if name not in known:
             raise ValueError(
-                f"An argument must be one of {sorted(known)}, given once and meaning "
-                f"one thing in source and target. Received: {name}={value!r}, which "
-                f"{what}"
+                mistakes.unknown_arguments(
+                    "This call or its target", {name: value}, known
+                )
+            )
+        meant = known[name]
+        if len(meant) != 1 or not found.keys().isdisjoint(meant):
+            raise ValueError(
+                "An argument must be given once and mean one thing in source and "
+                f"target. Received: {name}={value!r}, which is "
+                f"{' or '.join(sorted(meant))}. Give it by the name that only one of "
+                "both has."
             )
         found[meant.pop()] = value
     # What a message showed to be filled in.
@@ -385,11 +405,11 @@ def _source(source, overrides):
         generation = source.kind
         rule = UpdateRule.get(source.update_rule or _SOURCES[generation].rule)
         given, defaults = dict(source.hyperparameters), {}
-    elif isinstance(source, tuple) and len(source) == 2:
+    elif isinstance(source, tuple) and len(source) == 2 and isinstance(source[1], dict):
         generation, given = source
         if generation not in _SOURCES:
             raise ValueError(
-                f"The generation must be one of {list(_SOURCES)}. "
+                f"The generation must be one of {', '.join(map(repr, _SOURCES))}. "
                 f"Received: {generation!r}"
             )
         rule, defaults = _SOURCES[generation].rule, _SOURCES[generation].defaults
@@ -401,18 +421,21 @@ def _source(source, overrides):
     else:
         raise TypeError(
             "`source` must be an optimizer, an OptimizerState, or a pair of a "
-            f"generation and arguments. Received: source={source!r}"
+            f"generation and arguments. Received: source={source!r}{_instead(source)}"
         )
     api = _SOURCES[generation]
     sparse_updates = given.pop("sparse_updates", None)
     is_ours = "update_rule" in given
     rule = UpdateRule.get(given.pop("update_rule", rule))
     known = {**api.defaults, **api.renamed, "learning_rate": None}
-    unknown = [name for name in given if name not in known and name not in _IGNORED]
+    unknown = {
+        name: value
+        for name, value in given.items()
+        if name not in known and name not in _IGNORED
+    }
     if unknown:
-        raise ValueError(
-            f"The generation {generation!r} takes {sorted(known)}. Received: {unknown}"
-        )
+        owner = f"The generation {generation!r}"
+        raise ValueError(mistakes.unknown_arguments(owner, unknown, known))
     common = {
         api.renamed.get(name, name): _value(name, value)
         for name, value in [*defaults.items(), *given.items()]
@@ -434,6 +457,24 @@ def _source(source, overrides):
     if sparse_updates is None:
         sparse_updates = rule.shipped_sparse(common.get("momentum", 0.0))
     return generation, rule, sparse_updates, common
+
+
+def _instead(source):
+    """Returns what to give in the place of a source, as the end of a message."""
+    if isinstance(source, str) and source in _SOURCES:
+        return f". Give its arguments, too: ({source!r}, {{'learning_rate': ...}})"
+    if isinstance(source, (str, os.PathLike)):
+        return (
+            f". Read a file first: arguments(read_state({source!r}), ...); or let "
+            f"resume({source!r}, model) do all"
+        )
+    if isinstance(source, dict):
+        return f". Say whose they are: ('tf1', {source!r})"
+    if isinstance(source, type):
+        return ". Make an optimizer of this class"
+    if mistakes.is_model(source):
+        return ". Give its optimizer: `model.optimizer`"
+    return ""
 
 
 # What tf_keras' newer optimizers add to their configuration.

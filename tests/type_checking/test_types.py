@@ -1,6 +1,7 @@
 """Type checkers see the public names, which load on first use, and their signatures."""
 
 import importlib.util
+import inspect
 import json
 import os
 import pathlib
@@ -85,3 +86,47 @@ def test_dir_shows_what_is_public_and_all_of_it_loads(package):
 def test_the_packages_say_that_they_are_typed(package):
     folder = pathlib.Path(importlib.util.find_spec(package).origin).parent
     assert (folder / "py.typed").is_file()
+
+
+# Those of comparisons are not annotated yet.
+_BARE = ("Comparison", "assert_equivalent", "compare")
+
+
+def _public_callables():
+    """Gives each public function, and each public method of a public class, by name."""
+    from compat_v1.keras import optimizer_v1, optimizers
+    from compat_v1.train import RMSPropOptimizer
+
+    legacy = keras_rmsprop.legacy
+    roots = [
+        *(keras_rmsprop.RMSprop, keras_rmsprop.UpdateRule),
+        *(legacy.Optimizer, legacy.RMSprop, optimizers.RMSprop, optimizer_v1.RMSprop),
+        RMSPropOptimizer,
+        *(getattr(migration, name) for name in migration.__all__ if name not in _BARE),
+    ]
+    for root in roots:
+        if not inspect.isclass(root):
+            yield root.__name__, root
+            continue
+        for name in dir(root):
+            found = inspect.getattr_static(root, name)
+            function = getattr(found, "fget", None) or getattr(found, "__func__", found)
+            if not inspect.isfunction(function) or (
+                name.startswith("_") and name != "__init__"
+            ):
+                continue
+            if function.__module__.startswith(("keras_rmsprop", "compat_v1")):
+                yield f"{root.__module__}.{root.__name__}.{name}", function
+
+
+@pytest.mark.parametrize("name,function", list(_public_callables()))
+def test_public_signatures_are_annotated(name, function):
+    signature = inspect.signature(function)
+    parameters = [each for each in signature.parameters if each not in ("self", "cls")]
+    bare = [
+        each
+        for each in parameters
+        if signature.parameters[each].annotation is inspect.Parameter.empty
+    ]
+    assert not bare, name
+    assert signature.return_annotation is not inspect.Signature.empty, name

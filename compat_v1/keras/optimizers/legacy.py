@@ -3,3 +3,7 @@
 from keras_rmsprop.legacy import Optimizer, RMSprop
 
 __all__ = ["Optimizer", "RMSprop"]
+
+
+def __dir__():
+    return list(__all__)

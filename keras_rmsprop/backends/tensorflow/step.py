@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_rmsprop import core, sharding
+from keras_rmsprop.annotations import Gradients, Variables
 from keras_rmsprop.backends import common
 from keras_rmsprop.backends.tensorflow.update import Lookup, Update, without_duplicates
 from keras_rmsprop.gradients import checked_gradient, fits_as_it_is, step_assertions
@@ -17,8 +18,14 @@ class Step(Update):
 
     # Nothing below decides on tensors in Python, so a user's tf.function has
     # nothing to gain from rewriting it, as AutoGraph otherwise would.
+    apply_gradients = tf.autograph.experimental.do_not_convert(
+        common.Step.apply_gradients
+    )
+
     @tf.autograph.experimental.do_not_convert
-    def apply(self, grads, trainable_variables=None):
+    def apply(
+        self, grads: Gradients, trainable_variables: Variables | None = None
+    ) -> None:
         """Applies one step.
 
         Args:
@@ -52,6 +59,7 @@ class Step(Update):
         variables = self._variables_for(grads, variables)
         covered = self.built and self._lookup.covers(variables)
         if not covered:
+            self._check_variables(grads, variables)
             pairs = sharding.pairs_of_shards(zip(grads, variables))
             grads, variables = map(list, zip(*pairs))
         natives = self._lookup.natives if covered else list(map(native_of, variables))

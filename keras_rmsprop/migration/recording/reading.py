@@ -1,7 +1,11 @@
 """`read_recording`: what a recorder wrote, step by step."""
 
 import contextlib
+import os
+from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from keras_rmsprop.migration.recording import records, schema
 
@@ -26,14 +30,14 @@ class RecordedStep(NamedTuple):
     """
 
     step: int
-    gradients: list
+    gradients: list[Any]
     learning_rate: float
-    values: list | None
-    checksums: list
+    values: list[np.ndarray] | None
+    checksums: list[int]
     loss: float | None
     batch: Any
-    changed: dict
-    others: list | None
+    changed: dict[int, np.ndarray]
+    others: list[np.ndarray] | None
 
 
 class Recording:
@@ -65,29 +69,36 @@ class Recording:
             None if it has them.
     """
 
-    def __init__(self, path, start, steps, truncated, stopped):
+    def __init__(
+        self,
+        path: Any,
+        start: Any,
+        steps: list[Any],
+        truncated: bool,
+        stopped: str | None,
+    ) -> None:
         self.path = path
-        self.optimizer = start.optimizer
-        self.generation = start.generation
-        self.arguments = start.arguments
-        self.evaluated = start.evaluated
-        self.clipped = start.clipped
-        self.versions = start.versions
-        self.processor = start.processor
-        self.names = start.names
-        self.start = start.start
-        self.start_slots = start.start_slots
-        self.iterations = start.iterations
-        self.others = start.others
+        self.optimizer: str = start.optimizer
+        self.generation: str | None = start.generation
+        self.arguments: dict[str, Any] = start.arguments
+        self.evaluated: Any = start.evaluated
+        self.clipped: bool = start.clipped
+        self.versions: dict[str, str] = start.versions
+        self.processor: str = start.processor
+        self.names: tuple[str, ...] = start.names
+        self.start: list[np.ndarray] = start.start
+        self.start_slots: list[dict[str, np.ndarray]] = start.start_slots
+        self.iterations: int = start.iterations
+        self.others: dict[str, np.ndarray] = start.others
         self.truncated = truncated
         self.stopped = stopped
         self._start = start
         self._steps = steps
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._steps)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[RecordedStep]:
         with _named(self.path), open(self.path, "rb") as file:
             for places in self._steps:
                 yield self._read(file, *places)
@@ -117,7 +128,7 @@ class Recording:
         )
 
 
-def read_recording(path):
+def read_recording(path: str | os.PathLike[str]) -> Recording:
     """Reads a recording that `record_rmsprop.py` wrote.
 
     All headers are checked at once. The steps are read when they are asked for, one
@@ -136,6 +147,11 @@ def read_recording(path):
             the record and where it starts. A record that the end of the file cuts
             off is no error, but the end of the recording.
     """
+    if os.path.isdir(path):
+        raise IsADirectoryError(
+            f"{str(path)!r} is a directory. Give the file in it that the recorder "
+            "wrote, `*.rmsprop`."
+        )
     with _named(path), open(path, "rb") as file:
         records.check_magic(file)
         reading = _Reading()

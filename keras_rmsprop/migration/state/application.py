@@ -6,6 +6,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from keras_rmsprop import mistakes
 from keras_rmsprop.migration.state import contradictions, holders, live, matching
 
 # Of each kind of problem so many are printed, and so much of each.
@@ -88,15 +89,16 @@ def _variables(given):
         untrained = getattr(given, "non_trainable_weights", None)
         if untrained is None:
             untrained = getattr(given, "non_trainable_variables", ())
-        given = given.trainable_variables
+        given = list(given.trainable_variables)
         if not given:
             raise ValueError(
                 "The model has no trainable variables: build it before it takes a "
                 "state, by calling it on a batch or giving it an Input."
             )
-    trained, untrained = list(given), list(untrained)
+    trained = mistakes.list_of_variables("variables", given)
+    untrained = list(untrained)
     for variable in (*trained, *untrained):
-        if not hasattr(variable, "assign"):
+        if not mistakes.is_variable(variable):
             raise TypeError(
                 "`variables` must be a model, or a list of variables. Received a list "
                 f"with {variable!r} of type {type(variable).__name__}"

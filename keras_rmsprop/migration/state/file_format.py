@@ -6,6 +6,7 @@
 import contextlib
 import json
 import math
+import os
 import struct
 import zipfile
 import zlib
@@ -117,6 +118,12 @@ def is_state_file(archive):
 
 def load(path, state_type, variable_type):
     """Reads an `OptimizerState`; see `OptimizerState.load`."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(
+            f"{path!r} is a directory. `OptimizerState.load` reads a file that "
+            "`OptimizerState.save` wrote; the checkpoint of a directory is read by "
+            "`migration.read_state`."
+        )
     with (
         open(path, "rb") as file,
         archive_errors(path, "a valid state file"),
@@ -152,7 +159,9 @@ def load(path, state_type, variable_type):
 
 def _header(archive):
     if not is_state_file(archive):
-        raise ValueError(f"it has no {HEADER!r}")
+        raise ValueError(
+            f"it has no {HEADER!r}. `migration.read_state` reads files of other kinds"
+        )
     if archive.getinfo(HEADER).file_size > _MAX_HEADER_BYTES:
         raise ValueError(f"its {HEADER!r} is larger than any state needs")
     try:

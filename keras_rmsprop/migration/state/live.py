@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_rmsprop import mistakes
 from keras_rmsprop.sharding import native_of
 from keras_rmsprop.update_rule import KERAS, KERAS2, LEGACY, TF1
 
@@ -32,13 +33,24 @@ def adapter(optimizer, session=None):
             return adapter_type(optimizer, session)
     raise TypeError(
         "`optimizer` must be an RMSProp optimizer of keras_rmsprop, compat_v1, Keras "
-        "3, tf_keras or tf.compat.v1.train. Received: "
-        f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
+        f"3, tf_keras or tf.compat.v1.train. Received: {_received(optimizer)}"
     )
+
+
+def _received(optimizer):
+    cls = optimizer if isinstance(optimizer, type) else type(optimizer)
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    if cls is optimizer:
+        return f"the class {name}. Make an optimizer of it"
+    if mistakes.is_model(optimizer):
+        return f"{name}, a model. The optimizer comes first, and then the model"
+    return name
 
 
 def is_optimizer(source):
     """Whether this is an optimizer at all, of whatever kind."""
+    if isinstance(source, type):
+        return False
     return hasattr(source, "apply_gradients") or hasattr(source, "get_slot")
 
 

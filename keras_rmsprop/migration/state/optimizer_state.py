@@ -1,12 +1,16 @@
 """`OptimizerState`: what an RMSProp optimizer remembers between two steps."""
 
 import dataclasses
+import os
 import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
 from keras_rmsprop.migration.state import application, file_format, naming
 
+_Optimizer = TypeVar("_Optimizer")
 # Slots go by their TF1 names, and what only Keras has by its Keras names.
 SLOT_NAMES = ("rms", "mg", "momentum", "average", "gradient_accumulator")
 
@@ -24,7 +28,7 @@ class VariableState:
             none.
     """
 
-    slots: dict
+    slots: dict[str, np.ndarray]
     value: np.ndarray | None = None
 
     def __post_init__(self):
@@ -33,7 +37,7 @@ class VariableState:
         object.__setattr__(self, "slots", {slot: self.slots[slot] for slot in ordered})
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """Shape of the variable, a tuple."""
         arrays = [*self.slots.values(), *([] if self.value is None else [self.value])]
         return np.shape(arrays[0]) if arrays else ()
@@ -78,22 +82,22 @@ class OptimizerState:
       w         (2, 3)  float32  rms    no
     """
 
-    variables: dict
+    variables: dict[str, VariableState]
     iterations: int | None = None
     kind: str = "keras"
     update_rule: str | None = None
-    hyperparameters: dict = dataclasses.field(default_factory=dict)
+    hyperparameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     origin: str = ""
-    others: dict = dataclasses.field(default_factory=dict)
-    loss_scale: dict = dataclasses.field(default_factory=dict)
-    not_read: tuple = ()
+    others: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    loss_scale: dict[str, Any] = dataclasses.field(default_factory=dict)
+    not_read: tuple[str, ...] = ()
 
     @property
-    def is_positional(self):
+    def is_positional(self) -> bool:
         """Whether variables go by their positions instead of names."""
         return list(self.variables) == [str(i) for i in range(len(self.variables))]
 
-    def select(self, names):
+    def select(self, names: str | Iterable[str]) -> "OptimizerState":
         """Returns the state of some variables, for a model that has no others.
 
         Args:
@@ -126,15 +130,15 @@ class OptimizerState:
 
     def apply_to(
         self,
-        optimizer,
-        variables,
-        name_map=None,
+        optimizer: _Optimizer,
+        variables: Any,
+        name_map: Mapping[str, str] | None = None,
         *,
-        restore_values=False,
-        session=None,
-        global_step=None,
-        allow=(),
-    ):
+        restore_values: bool = False,
+        session: Any = None,
+        global_step: Any = None,
+        allow: Iterable[str] = (),
+    ) -> _Optimizer:
         """Builds an optimizer on variables and gives it this state.
 
         Variables are matched to the state's by name (`keras.Variable.path`, or
@@ -212,7 +216,7 @@ class OptimizerState:
             )
         return optimizer
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the state to a file, in one step.
 
         An earlier file stays as it was until the new one is complete. The format is
@@ -228,7 +232,7 @@ class OptimizerState:
         file_format.save(self, path)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> "OptimizerState":
         """Reads a file that `save` wrote.
 
         Args:
@@ -236,6 +240,7 @@ class OptimizerState:
 
         Raises:
             FileNotFoundError: If there is no such file.
+            IsADirectoryError: If it is a directory, which `read_state` reads.
             ValueError: If the file is truncated, damaged or of another kind.
         """
         return file_format.load(path, cls, VariableState)
@@ -251,7 +256,7 @@ class OptimizerState:
         ]
         rows = [("variable", "shape", "dtype", "slots", "value")]
         for name, each in self.variables.items():
-            dtype = next(iter(each.slots.values())).dtype.name
+            dtype = next((np.asarray(a).dtype.name for a in each.slots.values()), "")
             value = "no" if each.value is None else "yes"
             rows.append((name, str(each.shape), dtype, ", ".join(each.slots), value))
         widths = [max(map(len, column)) for column in zip(*rows)]

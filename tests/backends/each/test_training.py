@@ -253,7 +253,7 @@ def test_bad_gradients_are_refused_before_anything_changes(gradient, named):
 
 def test_what_is_no_keras_variable_is_refused():
     native = keras.Variable([1.0]).value
-    with pytest.raises(ValueError, match="must be `keras.Variable`s"):
+    with pytest.raises(TypeError, match="must hold variables.*`keras.Variable`"):
         keras_rmsprop.RMSprop().apply([np.ones(1, "float32")], [native])
 
 

@@ -261,7 +261,7 @@ def test_gradients_that_come_and_go_are_replayed_on_every_class(tmp_path):
         optimizer.apply_gradients([(tf.ones_like(a), a), (second, b)])
     recorder.close()
     candidates = (
-        keras_rmsprop.legacy.RMSprop(0.1),
+        keras_rmsprop.legacy.RMSprop(0.1, sparse_updates="lazy"),
         tf_keras.optimizers.legacy.RMSprop(0.1),
         lambda: compat_v1.train.RMSPropOptimizer(0.1),
         lambda: tf.compat.v1.train.RMSPropOptimizer(0.1),

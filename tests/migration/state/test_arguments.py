@@ -307,9 +307,10 @@ def test_a_given_argument_goes_by_the_names_of_either_side():
     # TF1's rho, or what divides the learning rate?
     with pytest.raises(ValueError, match="decay=0.7, which is rho or time_decay"):
         migration.arguments(state, keras_rmsprop.legacy.RMSprop, decay=0.7, **rest)
-    for wrong in ({"beta": 1}, {"rho": 0.7, "decay": 0.7}):
-        with pytest.raises(ValueError, match="An argument must be one of"):
-            migration.arguments(state, keras_rmsprop.RMSprop, **wrong, **rest)
+    with pytest.raises(ValueError, match="given once"):
+        migration.arguments(state, keras_rmsprop.RMSprop, rho=0.7, decay=0.7, **rest)
+    with pytest.raises(ValueError, match="no argument `beta`"):
+        migration.arguments(state, keras_rmsprop.RMSprop, beta=1, **rest)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +361,7 @@ def test_arguments_are_shown_as_python():
     "source, target, error, message",
     [
         (("tf2", {}), "keras_rmsprop.RMSprop", ValueError, "generation must be one of"),
-        (("tf1", {"rho": 1}), "keras_rmsprop.RMSprop", ValueError, "takes .*'rho'"),
+        (("tf1", {"rho": 1}), "keras_rmsprop.RMSprop", ValueError, "no argument `rho`"),
         (("tf1", {}), "keras.optimizers.Adam", ValueError, "`target` must be one of"),
         (("tf1", {}), keras.optimizers.Adam, ValueError, "`target` must be one of"),
         (3, "keras_rmsprop.RMSprop", TypeError, "`source` must be an optimizer"),

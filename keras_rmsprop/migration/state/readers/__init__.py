@@ -2,9 +2,11 @@
 
 import os
 import zipfile
+from typing import Any
 
 import h5py
 
+from keras_rmsprop import mistakes
 from keras_rmsprop.migration.state import file_format, live
 from keras_rmsprop.migration.state.optimizer_state import OptimizerState
 from keras_rmsprop.migration.state.readers import (
@@ -47,14 +49,14 @@ _READERS = {
 
 
 def read_state(
-    source,
+    source: Any,
     *,
-    variables=None,
-    session=None,
-    optimizer_name=None,
-    centered=None,
-    global_step=None,
-):
+    variables: Any = None,
+    session: Any = None,
+    optimizer_name: str | None = None,
+    centered: bool | None = None,
+    global_step: str | None = None,
+) -> OptimizerState:
     """Reads the state of an RMSProp optimizer from a file or a live optimizer.
 
     Args:
@@ -127,6 +129,18 @@ def about(source):
     return what, options
 
 
+def _instead(source):
+    """Returns what to do with a source that is none, as the end of a message."""
+    if mistakes.is_model(source):
+        return (
+            ". Give its optimizer: `read_state(model.optimizer, "
+            "variables=model.trainable_variables)`"
+        )
+    if isinstance(source, OptimizerState):
+        return ", which has been read. It goes on by `state.apply_to(optimizer, model)`"
+    return ""
+
+
 def _kind(source):
     """Returns the key into `_READERS` and the source as its reader takes it."""
     if not isinstance(source, (str, os.PathLike)):
@@ -134,7 +148,7 @@ def _kind(source):
             return "live", source
         raise TypeError(
             "`source` must be a path or an optimizer. Received: "
-            f"source={source!r} of type {type(source).__name__}"
+            f"source={source!r} of type {type(source).__name__}{_instead(source)}"
         )
     path = os.fspath(source)
     prefix = checkpoint_paths.find(path)
