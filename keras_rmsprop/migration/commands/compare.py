@@ -1,6 +1,5 @@
 """`keras-rmsprop compare`: trains with two optimizers and says how they differ."""
 
-import argparse
 import ast
 import os
 
@@ -42,7 +41,6 @@ def add_arguments(parser):
         "sparse gradients differently, on text that ships with Python."
     )
     parser.epilog = _EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "reference",
         metavar="REFERENCE",

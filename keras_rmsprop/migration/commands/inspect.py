@@ -1,9 +1,9 @@
 """`keras-rmsprop inspect`: says what a file holds, and how to go on from it."""
 
-import argparse
 import textwrap
 
 from keras_rmsprop.migration.commands import explain, reading
+from keras_rmsprop.migration.starting import load_tensorflow
 
 _EPILOG = """\
 exit status:
@@ -21,7 +21,6 @@ def add_arguments(parser):
         "that go on from it. Nothing is written."
     )
     parser.epilog = _EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     reading.add_options(parser)
 
 
@@ -34,6 +33,7 @@ def main(args):
     Returns:
         The exit status.
     """
+    load_tensorflow()
     from keras_rmsprop.migration.state import readers
 
     try:

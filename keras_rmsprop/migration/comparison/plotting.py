@@ -5,6 +5,7 @@ import textwrap
 
 import numpy as np
 
+from keras_rmsprop.migration.extras import INSTALL
 from keras_rmsprop.migration.files import replacing
 
 
@@ -19,9 +20,7 @@ def format_of(path):
         # Not pyplot, whose backend and list of open figures belong to the user.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
     except ImportError as error:
-        raise ImportError(
-            "`plot` needs matplotlib: pip install 'keras-rmsprop[migration]'"
-        ) from error
+        raise ImportError(f"`plot` needs matplotlib: {INSTALL}.") from error
 
     ending = os.path.splitext(path)[1][1:].lower() or "png"
     known = sorted(FigureCanvasAgg.get_supported_filetypes())

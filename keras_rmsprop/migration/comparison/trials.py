@@ -22,6 +22,7 @@ from keras_rmsprop.migration.comparison.training import (
     SimulationTrainer,
     keras_trainer,
 )
+from keras_rmsprop.migration.waiting import PATIENCE
 from keras_rmsprop.rmsprop import RMSprop
 from keras_rmsprop.update_rule import LEGACY
 
@@ -240,7 +241,7 @@ class Progress:
         except ImportError:
             self._bar = None
         else:
-            self._bar = tqdm(unit="step", delay=3, leave=False, disable=None)
+            self._bar = tqdm(unit="step", delay=PATIENCE, leave=False, disable=None)
         return self
 
     def __exit__(self, *_):

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_rmsprop.migration.extras import INSTALL
+
 _BATCH = 32
 _WORDS = 400
 _CONTEXT = 6
@@ -93,8 +95,7 @@ def _digits():
     except ImportError as error:
         raise ImportError(
             "A comparison without a model trains on scikit-learn's digits. Install "
-            "scikit-learn (pip install 'keras-rmsprop[migration]'), or pass `model` "
-            "and `data`."
+            f"scikit-learn ({INSTALL}), or pass `model` and `data`."
         ) from error
     images, labels = load_digits(return_X_y=True)
     return (images / 16.0).astype("float32"), labels.astype("int32")
