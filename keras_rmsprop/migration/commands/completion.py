@@ -3,6 +3,7 @@
 import shtab
 
 from keras_rmsprop.migration import cli
+from keras_rmsprop.migration.commands import compare
 
 _EPILOG = """\
 examples:
@@ -35,5 +36,6 @@ def main(args):
     Returns:
         The exit status.
     """
-    print(shtab.complete(cli.parser(cli.COMMANDS), args.shell))
+    whole = cli.parser(cli.COMMANDS)
+    print(shtab.complete(whole, args.shell, preamble=compare.PREAMBLE))
     return 0

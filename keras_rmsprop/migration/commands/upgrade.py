@@ -10,11 +10,12 @@ from keras_rmsprop.migration.starting import load_tensorflow
 _EPILOG = """\
 exit status:
   0  done; with --check: nothing would change
-  1  with --check: something would change; with --verify: something trains otherwise
+  1  with --check: something would change; with --verify: something trains
+     otherwise
   2  wrong usage, or a path that cannot be read or written
 
-What cannot be decided is left alone and reported as path:line on standard error,
-as is each assumption. It does not change the exit status.
+What cannot be decided is left alone and reported as path:line on standard
+error, as is each assumption. It does not change the exit status.
 """
 
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_rmsprop.migration import kinds
 from keras_rmsprop.migration.comparison import ingredients as ingredient
 from keras_rmsprop.migration.comparison.training import (
     Keras2Trainer,
@@ -98,16 +99,19 @@ def read(argument, optimizer, clips=True):
 
     Args:
         argument: Name of the argument it was passed as, for messages.
-        optimizer: RMSProp optimizer of any API, or a callable without arguments
-            that builds one.
+        optimizer: RMSProp optimizer of any API, its class, or a callable without
+            arguments that builds one, or text.
         clips: Whether its twins clip gradients as it does, or not at all.
 
     Raises:
         ValueError: If it is no RMSProp optimizer that can be compared.
     """
     build = None
-    is_class = isinstance(optimizer, type)
-    if callable(optimizer) and not is_class and not live.is_optimizer(optimizer):
+    if isinstance(optimizer, str):
+        optimizer = _from_text(argument, optimizer)
+    elif isinstance(optimizer, type):
+        optimizer = _from_class(argument, optimizer)
+    elif callable(optimizer) and not live.is_optimizer(optimizer):
         build, optimizer = optimizer, optimizer()
     try:
         source = live.adapter(optimizer)
@@ -118,7 +122,8 @@ def read(argument, optimizer, clips=True):
             "keras.optimizers.RMSprop, tf_keras.optimizers.RMSprop, "
             "tf_keras.optimizers.legacy.RMSprop, "
             "tf.compat.v1.train.RMSPropOptimizer, or a callable without arguments "
-            f"that builds one. Received: {argument}={optimizer!r}"
+            "that builds one, or text such as 'tf1:momentum=0.9'. "
+            f"Received: {argument}={optimizer!r}"
         ) from error
     config = source.arguments()
     if source.kind == "legacy" and "momentum" not in config:
@@ -139,6 +144,24 @@ def read(argument, optimizer, clips=True):
     if source.kind == "keras2":
         return _read_keras2(name, source.optimizer, config)
     return _read_keras(name, source.optimizer, source.rule, config)
+
+
+def _from_text(argument, text):
+    try:
+        return kinds.build(text)
+    except ValueError as error:
+        raise ValueError(f"`{argument}`: {error}") from error
+
+
+def _from_class(argument, cls):
+    """Returns what a class makes without arguments."""
+    try:
+        return cls()
+    except TypeError as error:
+        raise ValueError(
+            f"`{argument}` must be an optimizer, or a class that needs no arguments. "
+            f"Received: {argument}={cls!r}, and {error}"
+        ) from error
 
 
 def _name(source):

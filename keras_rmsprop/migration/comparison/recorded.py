@@ -2,6 +2,7 @@
 
 import os
 
+from keras_rmsprop.migration import kinds
 from keras_rmsprop.migration.comparison import ingredients as ingredient
 from keras_rmsprop.migration.comparison import participants
 from keras_rmsprop.migration.recording import Recording, read_recording
@@ -20,7 +21,12 @@ _CLIPPING = ("clipvalue", "clipnorm", "global_clipnorm")
 
 
 def is_recording(reference):
-    """Whether this stands for a recorded run: a path or a `Recording`."""
+    """Whether this stands for a recorded run: a path or a `Recording`.
+
+    A text that begins with a kind of optimizer is a path only of a file that exists.
+    """
+    if isinstance(reference, str) and kinds.is_one(reference):
+        return os.path.isfile(reference)
     return isinstance(reference, (str, os.PathLike, Recording))
 
 
@@ -37,7 +43,8 @@ def read(reference):
             recording = read_recording(reference)
         except FileNotFoundError as error:
             raise ValueError(
-                "`reference` must be an RMSProp optimizer, or the path of a recording. "
+                "`reference` must be an RMSProp optimizer, text that begins with one "
+                f"of {', '.join(kinds.CLASSES)}, or the path of a recording. "
                 f"Received: reference={reference!r}, and there is no such file"
             ) from error
     if not len(recording):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from keras_rmsprop.migration import cli
-from keras_rmsprop.migration.commands.compare import parse
+from keras_rmsprop.migration.kinds import parse
 
 TF1 = "tf1:learning_rate=0.01"
 OURS = "keras-rmsprop:learning_rate=0.01,update_rule=tf1,epsilon=1e-10"
