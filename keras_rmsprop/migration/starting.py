@@ -40,6 +40,8 @@ def load_tensorflow():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+        # Calls of its own deprecated functions.
+        tf.get_logger().setLevel("ERROR")
 
 
 @contextlib.contextmanager

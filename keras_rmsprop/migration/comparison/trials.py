@@ -151,6 +151,7 @@ class Trials:
                 found.add(*steps)
             remedy = Remedy(
                 call=participants.call(name, arguments),
+                code=participants.code(name, arguments),
                 equivalent=found.equivalent,
                 max_abs_difference=found.max_abs_difference,
                 max_ulp=found.max_ulp,
