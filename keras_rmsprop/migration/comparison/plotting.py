@@ -59,7 +59,7 @@ def figure_of(comparison):
     heights = [2.6, *[1.7] * len(causes), *[2.6] * has_losses]
     figure = Figure(figsize=(8, sum(heights) + 1.6), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(textwrap.fill(comparison.summary, 84), fontsize="medium")
+    figure.suptitle(textwrap.fill(comparison.summary, 90), fontsize="medium")
     panels = list(
         figure.subplots(
             len(heights), sharex=True, squeeze=False, height_ratios=heights
@@ -70,7 +70,6 @@ def figure_of(comparison):
     for axes, cause in zip(panels[1:], causes):
         taken.append(cause.name)
         _draw_remaining(axes, comparison, cause, taken)
-        axes.set_ylim(panels[0].get_ylim())
     if has_losses:
         _draw_losses(panels[-1], comparison)
     for axes in panels:
@@ -94,7 +93,7 @@ def _draw_divergence(axes, comparison):
         markersize=4,
         label="greatest difference of any element",
     )
-    _scale(axes, comparison, [differences[finite]])
+    _scale(axes, comparison)
     _draw_allowed(axes, comparison, f"allowed at 0 (atol = {comparison.atol:g})")
     if comparison.first_divergence is not None:
         axes.axvline(
@@ -114,18 +113,26 @@ def _draw_divergence(axes, comparison):
             label="not both are finite",
         )
     axes.set_ylabel("|candidate - reference|\n(units of the variables)", fontsize=9)
-    axes.set_title("How far the variables are apart", loc="left", fontsize=10)
+    title = "How far the variables are apart" + (
+        " (grey below)" if comparison.causes else ""
+    )
+    axes.set_title(title, loc="left", fontsize=10)
     axes.legend(fontsize="small", loc="best")
 
 
-def _scale(axes, comparison, series):
-    """Takes a logarithmic axis that has a place for zero."""
-    remaining = [list(c.remaining_by_step.values()) for c in comparison.causes]
-    shown = np.concatenate([*series, *map(np.array, remaining), [comparison.atol]])
-    shown = shown[np.isfinite(shown) & (shown > 0)]
-    least = np.min(shown, initial=1.0)
-    axes.set_yscale("symlog", linthresh=10 ** np.floor(np.log10(least)))
-    axes.set_ylim(0, 2 * np.max(shown, initial=least))
+def _scale(axes, comparison):
+    """Takes a logarithmic axis, the same in all panels, that has a place for zero."""
+    shown = [comparison.atol, *(s.max_abs_difference for s in comparison.steps)]
+    for cause in comparison.causes:
+        shown += cause.remaining_by_step.values()
+    shown = np.array([value for value in shown if 0 < value < np.inf] or [1.0])
+    least, most = np.floor(np.log10(shown.min())), np.ceil(np.log10(shown.max()))
+    axes.set_yscale("symlog", linthresh=10**least)
+    axes.set_ylim(0, 2 * shown.max())
+    # From the top, and not so many that they run into each other.
+    decades = np.arange(most, least - 1, -max(1, np.ceil((most - least) / 5)))
+    axes.set_yticks([0, *(10.0**decades)])
+    axes.minorticks_off()
 
 
 def _draw_allowed(axes, comparison, label=None):
@@ -147,19 +154,16 @@ def _draw_remaining(axes, comparison, cause, taken):
         marker="o",
         markersize=2.5,
         markevery=max(1, len(left) // 25),
-        label=f"left of it (at most {cause.remaining:.3g})",
     )
-    linear = comparison.steps and axes.figure.axes[0].yaxis.get_transform().linthresh
-    axes.set_yscale("symlog", linthresh=linear)
+    _scale(axes, comparison)
     _draw_allowed(axes, comparison)
     swap = f"{cause.candidate} → {cause.reference}"
-    before = "" if len(taken) == 1 else "and "
-    axes.set_title(
-        textwrap.fill(f"{before}with the reference's {cause.name} ({swap})", 95),
-        loc="left",
-        fontsize=10,
+    what = "With" if len(taken) == 1 else "And with"
+    title = (
+        f"{what} the reference's {cause.name} ({swap}), at most "
+        f"{cause.remaining:.3g} is left"
     )
-    axes.legend(fontsize="small", loc="best")
+    axes.set_title(textwrap.fill(title, 95), loc="left", fontsize=10)
 
 
 def _draw_losses(axes, comparison):
@@ -180,7 +184,7 @@ def _name_both(figure, comparison):
     """Writes both calls below, where those of any length have room."""
     text = "\n".join(
         textwrap.fill(
-            f"{which}: {getattr(comparison, which)}", 105, subsequent_indent="    "
+            f"{which}: {getattr(comparison, which)}", 115, subsequent_indent="    "
         )
         for which in ("reference", "candidate")
     )

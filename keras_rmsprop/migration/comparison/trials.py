@@ -7,7 +7,7 @@ import zlib
 import keras
 import numpy as np
 
-from keras_rmsprop.migration.comparison import participants
+from keras_rmsprop.migration import spelling
 from keras_rmsprop.migration.comparison.attribution import (
     ROUNDING,
     UNEXPLAINED,
@@ -150,8 +150,8 @@ class Trials:
             for steps in self._train(trainers, "checking the advice"):
                 found.add(*steps)
             remedy = Remedy(
-                call=participants.call(name, arguments),
-                code=participants.code(name, arguments),
+                call=spelling.call(name, arguments),
+                code=spelling.code(name, arguments),
                 equivalent=found.equivalent,
                 max_abs_difference=found.max_abs_difference,
                 max_ulp=found.max_ulp,
