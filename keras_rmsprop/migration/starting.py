@@ -25,7 +25,8 @@ _NOISE = re.compile(
 def load_tensorflow():
     """Imports TensorFlow, and has it look for devices, without its start-up lines.
 
-    Other lines are shown, and an exception is raised as ever. Where the environment
+    Its warnings of its own deprecated functions are left out, too. Other lines are
+    shown, and an exception is raised as ever. Where the environment
     variable `TF_CPP_MIN_LOG_LEVEL` is set it stays as it is, and 0 shows all lines;
     else it is set to 2, which leaves errors. Does nothing where TensorFlow is loaded.
 

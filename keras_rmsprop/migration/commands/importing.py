@@ -66,13 +66,14 @@ def data(text):
     """
     if not text.endswith(".npz"):
         return called("--data", text)
-    try:
-        with np.load(text, allow_pickle=False) as arrays:
-            if not {"x", "y"} <= set(arrays):
-                raise ValueError(
-                    "--data must be a file with the arrays x and y. Received: "
-                    f"{text!r} with {', '.join(arrays) or 'none'}"
-                )
-            return arrays["x"], arrays["y"]
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"--data must be an .npz file. Received: {text!r}") from error
+    with open(text, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(f"--data must be an .npz file. Received: {text!r}")
+        file.seek(0)
+        arrays = np.load(file, allow_pickle=False)
+        if not {"x", "y"} <= set(arrays):
+            raise ValueError(
+                "--data must be a file with the arrays x and y. Received: "
+                f"{text!r} with {', '.join(arrays) or 'none'}"
+            )
+        return arrays["x"], arrays["y"]

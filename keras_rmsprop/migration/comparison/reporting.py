@@ -8,7 +8,12 @@ from keras_rmsprop.migration.tables import filled, table
 
 
 def summary(found):
-    """Returns what came of a `Comparison`, in a sentence."""
+    """Returns what came of a `Comparison`, in a sentence, or two."""
+    same = found.port is None or found.port.agrees
+    return _outcome(found) + ("" if same else " But the model is not the same.")
+
+
+def _outcome(found):
     if found.first_divergence is None and found.unjudged:
         return "Both agree while values are recorded; after that, bits differ."
     if found.max_ulp == 0:
