@@ -20,6 +20,8 @@ import numpy as np
 from absl import app, flags
 from sklearn.datasets import load_digits
 
+from keras_rmsprop.migration.starting import load_tensorflow
+
 _STEPS = flags.DEFINE_integer("steps", 100, "Steps in TF1.", lower_bound=1)
 _EPOCHS = flags.DEFINE_integer("epochs", 10, "Epochs in Keras.", lower_bound=1)
 _WRITE = flags.DEFINE_string("write", None, "Only train in TF1 and save to this path.")
@@ -150,6 +152,7 @@ def go_on(prefix):
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+    load_tensorflow()
     if _WRITE.value:
         train_in_tf1(_WRITE.value)
         return

@@ -4,6 +4,10 @@ The main job of the library in one file: `model.compile(optimizer=RMSprop(...))`
 Prints the accuracy on held-out digits; `--plot loss.png` saves the loss curve.
 """
 
+from keras_rmsprop.migration.starting import load_tensorflow
+
+load_tensorflow()  # Without its start-up lines, which is all that this is for.
+
 import keras
 from absl import app, flags
 from sklearn.datasets import load_digits

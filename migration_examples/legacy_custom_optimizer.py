@@ -10,6 +10,10 @@ It trains a Keras 3 model on scikit-learn's handwritten digits:
     python migration_examples/legacy_custom_optimizer.py
 """
 
+from keras_rmsprop.migration.starting import load_tensorflow
+
+load_tensorflow()  # Without its start-up lines, which is all that this is for.
+
 import keras
 import tensorflow as tf
 from sklearn.datasets import load_digits

@@ -13,6 +13,10 @@ between them is printed, in units in the last place:
 import os
 import tempfile
 
+from keras_rmsprop.migration.starting import load_tensorflow
+
+load_tensorflow()  # Without its start-up lines, which is all that this is for.
+
 import keras
 import numpy as np
 import tensorflow as tf

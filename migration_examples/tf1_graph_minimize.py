@@ -15,6 +15,10 @@ it saved, and ends where a run that was never killed ends.
 import os
 import signal
 
+from keras_rmsprop.migration.starting import load_tensorflow
+
+load_tensorflow()  # Without its start-up lines, which is all that this is for.
+
 import numpy as np
 import tensorflow as tf
 from absl import app, flags

@@ -7,6 +7,10 @@ and of text, and prints how far each comes apart from it, and why:
     python migration_examples/tf1_to_keras_numerics.py --plot divergence.png
 """
 
+from keras_rmsprop.migration.starting import load_tensorflow
+
+load_tensorflow()  # Without its start-up lines, which is all that this is for.
+
 import keras
 import tensorflow as tf
 from absl import app, flags

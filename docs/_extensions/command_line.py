@@ -18,7 +18,7 @@ def parser_of(name):
     """Returns the parser of a subcommand, as the command line makes it."""
     module = importlib.import_module(f"keras_rmsprop.migration.commands.{name}")
     parser = argparse.ArgumentParser(
-        prog=f"keras-rmsprop {name}",
+        prog=f"keras-rmsprop {name.replace('_', '-')}",
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
             prog, width=80
         ),
@@ -35,7 +35,7 @@ class _Command(Directive):
     def run(self):
         (name,) = self.arguments
         parser = parser_of(name)
-        found = [nodes.paragraph(text=f"To {cli.COMMANDS[name]}.")]
+        found = [nodes.paragraph(text=f"To {cli.COMMANDS[name.replace('_', '-')]}.")]
         found.append(_literal(parser.format_usage().removeprefix("usage: ")))
         if parser.description:
             found.append(

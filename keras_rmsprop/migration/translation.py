@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rmsprop import legacy, mistakes
-from keras_rmsprop.migration import untold
+from keras_rmsprop.migration import spelling, untold
 from keras_rmsprop.migration.state import OptimizerState, live
 from keras_rmsprop.update_rule import KERAS, KERAS2, LEGACY, TF1, UpdateRule
 
@@ -513,12 +513,13 @@ def as_code(value):
 
     Example:
 
-    >>> as_code(keras.optimizers.schedules.PolynomialDecay(0.1, 9)).partition("(")[0]
-    'keras.optimizers.schedules.PolynomialDecay.from_config'
+    >>> as_code(keras.optimizers.schedules.PolynomialDecay(0.1, 9)).partition("=")[0]
+    'keras.optimizers.schedules.PolynomialDecay(initial_learning_rate'
     """
-    name = type(value).__name__
-    if type(value) is getattr(keras.optimizers.schedules, name, None):
-        return f"keras.optimizers.schedules.{name}.from_config({value.get_config()!r})"
+    if type(value) is getattr(keras.optimizers.schedules, type(value).__name__, None):
+        cls, config = spelling.schedule_of(value)
+        given = ", ".join(f"{k}={as_code(v)}" for k, v in config.items())
+        return f"keras.optimizers.schedules.{cls}({given})"
     return repr(value)
 
 

@@ -12,6 +12,10 @@ prints the answers for a port with two mistakes, and for the port without them. 
 import argparse
 import os
 
+from keras_rmsprop.migration.starting import load_tensorflow
+
+load_tensorflow()  # Without its start-up lines, which is all that this is for.
+
 import keras
 
 import keras_rmsprop

@@ -5,6 +5,10 @@ python migration_examples/tf1_script/train_keras.py
 
 import pathlib
 
+from keras_rmsprop.migration.starting import load_tensorflow
+
+load_tensorflow()  # Without its start-up lines, which is all that this is for.
+
 import keras
 import numpy as np
 from sklearn.datasets import load_digits

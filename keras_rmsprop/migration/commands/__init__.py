@@ -8,6 +8,12 @@ import sys
 
 from keras_rmsprop.migration.files import check_replaceable
 
+try:
+    # How shells complete a path: `parser.add_argument(...).complete = FILE`.
+    from shtab import DIRECTORY, FILE
+except ModuleNotFoundError:
+    DIRECTORY = FILE = None
+
 
 def check_output(option, path):
     """Raises ValueError where the file that an option names cannot be written.

@@ -1,16 +1,15 @@
 """`keras-rmsprop build-kernels`: compiles kernels that make steps faster."""
 
-import argparse
 import contextlib
 import os
 import pathlib
-import sys
 import tempfile
-import threading
 import time
 
-from keras_rmsprop.migration.commands import explain
+from keras_rmsprop.migration.commands import DIRECTORY, explain
 from keras_rmsprop.migration.files import replacing
+from keras_rmsprop.migration.starting import load_tensorflow
+from keras_rmsprop.migration.waiting import waiting
 
 _EPILOG = """\
 examples:
@@ -38,13 +37,12 @@ def add_arguments(parser):
         "about half a minute. From then on optimizers use them by themselves."
     )
     parser.epilog = _EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--output",
         metavar="DIRECTORY",
         help="where to put them, instead of the user's cache; set "
         "KERAS_RMSPROP_KERNELS to the same directory to have them used",
-    )
+    ).complete = DIRECTORY
     parser.add_argument(
         "--check", action="store_true", help="only say what is in use, and why"
     )
@@ -59,6 +57,7 @@ def main(args):
     Returns:
         The exit status.
     """
+    load_tensorflow()
     from keras_rmsprop.core.native import building, library
 
     if args.check:
@@ -86,9 +85,9 @@ def main(args):
 def _build(path, building):
     with tempfile.TemporaryDirectory() as temporary:
         built = os.path.join(temporary, path.name)
-        with _progress(f"Compiling with {' '.join(building.compiler())}"):
+        with _timed(f"Compiling with {' '.join(building.compiler())}"):
             building.compile_kernels(built)
-        with _progress("Testing"):
+        with _timed("Testing"):
             building.test_kernels(built)
         with replacing(path) as file:
             # Others may use it, and must not change it.
@@ -98,25 +97,9 @@ def _build(path, building):
 
 
 @contextlib.contextmanager
-def _progress(what):
-    """Prints what is done, and for how long; on a terminal, second by second."""
+def _timed(what):
+    """Prints what has been done, and how long it took."""
     start = time.monotonic()
-    done = threading.Event()
-
-    def count():
-        while not done.wait(1.0):
-            print(f"\r{what}: {time.monotonic() - start:.0f} s", end="", flush=True)
-
-    counting = threading.Thread(target=count, daemon=True)
-    if sys.stdout.isatty():
-        counting.start()
-    else:
-        print(f"{what} ...", flush=True)
-    try:
+    with waiting(what):
         yield
-    finally:
-        done.set()
-        if counting.is_alive():
-            counting.join()
-        seconds = time.monotonic() - start
-        print(f"{chr(13) if sys.stdout.isatty() else ''}{what}: {seconds:.0f} s")
+    print(f"{what}: {time.monotonic() - start:.0f} s", flush=True)

@@ -1,36 +1,43 @@
 """`keras-rmsprop compare`: trains with two optimizers and says how they differ."""
 
-import argparse
-import ast
 import os
 
-from keras_rmsprop.migration.commands import check_output, explain
+from keras_rmsprop.migration import kinds
+from keras_rmsprop.migration.commands import FILE, check_output, explain, importing
+from keras_rmsprop.migration.starting import load_tensorflow
 
 _EPILOG = """\
-a reference may also be the path of a recording (see `keras-rmsprop recorder`)
-
 an optimizer:
-  KIND or KIND:ARGUMENT=VALUE,ARGUMENT=VALUE,... where a value is a Python number,
-  string, True, False or None, strings also without quotes, and KIND is one of
+  KIND or KIND:ARGUMENT=VALUE,ARGUMENT=VALUE,... where a value is a Python
+  number, string, True, False or None, strings also without quotes. Arguments
+  left out have their defaults; TF1's learning rate, which has none, is 0.001.
+  KIND is one of
 
-  keras                 keras.optimizers.RMSprop
-  keras2                tf_keras.optimizers.RMSprop, where tf_keras is installed
-  legacy                tf_keras.optimizers.legacy.RMSprop, likewise
-  tf1                   tf.compat.v1.train.RMSPropOptimizer
-  keras-rmsprop         keras_rmsprop.RMSprop
-  keras-rmsprop-legacy  keras_rmsprop.legacy.RMSprop
-  compat                compat_v1.train.RMSPropOptimizer
+{kinds}
+
+  keras2 and legacy need tf_keras. REFERENCE may also be the path of a
+  recording (see `keras-rmsprop recorder`).
+
+a model and data of your own:
+  --model names a function without arguments that returns a built Keras model,
+  compiled with a loss. --data names a function that returns (x, y), two
+  arrays, or an iterable of such batches; or an .npz file with the arrays x and
+  y. Modules are looked for in the current directory first.
 
 examples:
+  keras-rmsprop compare tf1 keras
   keras-rmsprop compare tf1:learning_rate=0.01,momentum=0.9 \\
       keras-rmsprop:learning_rate=0.01,momentum=0.9,update_rule=tf1
+  keras-rmsprop compare tf1 keras --model train:build_model --data train.npz
   keras-rmsprop compare run.rmsprop keras-rmsprop:update_rule=tf1
 
 exit status:
   0  the optimizers are equivalent
   1  they differ
   2  wrong usage, or a file that cannot be written
-"""
+""".format(
+    kinds="\n".join(f"  {name:20}  {cls}" for name, cls in kinds.CLASSES.items())
+)
 
 
 def add_arguments(parser):
@@ -39,31 +46,71 @@ def add_arguments(parser):
         "Trains a small model with two RMSProp optimizers, from the same start on "
         "the same batches, and prints how far they come apart, why, and what makes "
         "them equal. It trains on scikit-learn's digits and, where the two treat "
-        "sparse gradients differently, on text that ships with Python."
+        "sparse gradients differently, on text that ships with Python; or on a model "
+        "and data of yours."
     )
     parser.epilog = _EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "reference",
-        metavar="REFERENCE",
-        help="the optimizer to hold against, or a recorded run",
-    )
-    parser.add_argument("candidate", metavar="CANDIDATE", help="the other optimizer")
+    for name, what in (
+        ("reference", "the optimizer to hold against, or a recorded run"),
+        ("candidate", "the other optimizer"),
+    ):
+        parser.add_argument(
+            name, metavar=name.upper(), help=what
+        ).complete = _KIND_OR_FILE
     parser.add_argument(
         "--steps",
         type=int,
+        metavar="N",
         help="steps to train (default: 100, or all that a recording holds)",
     )
     parser.add_argument(
-        "--rtol", type=float, help="relative tolerance (default: 1e-4, float32)"
+        "--batch-size", type=int, metavar="N", help="length of a batch (default: 32)"
     )
     parser.add_argument(
-        "--atol", type=float, help="absolute tolerance (default: 1e-5, float32)"
+        "--model", metavar="MODULE:FUNCTION", help="train this model instead"
     )
     parser.add_argument(
-        "--plot", metavar="OUT.PNG", help="also draw divergence and losses"
+        "--data",
+        metavar="MODULE:FUNCTION or FILE.NPZ",
+        help="on this data; needed with --model",
+    ).complete = FILE
+    parser.add_argument(
+        "--rtol",
+        type=float,
+        metavar="R",
+        help="relative tolerance (default: by dtype, 1e-4 in float32)",
     )
-    parser.add_argument("--json", metavar="OUT.JSON", help="also write all figures")
+    parser.add_argument(
+        "--atol",
+        type=float,
+        metavar="A",
+        help="absolute tolerance (default: by dtype, 1e-5 in float32)",
+    )
+    parser.add_argument(
+        "--plot",
+        metavar="OUT.PNG",
+        help="also draw the divergence and what is left of it without each cause",
+    ).complete = FILE
+    parser.add_argument(
+        "--json", metavar="OUT.JSON", help="also write all figures"
+    ).complete = FILE
+
+
+# Defined in the scripts that `keras-rmsprop completion` prints.
+_KIND_OR_FILE = dict.fromkeys(("bash", "zsh"), "_keras_rmsprop_kinds")
+PREAMBLE = {
+    "bash": f"""
+_keras_rmsprop_kinds() {{
+  compgen -W "{" ".join(kinds.CLASSES)}" -- "$1"
+  compgen -f -- "$1"
+}}
+""",
+    "zsh": f"""
+_keras_rmsprop_kinds() {{
+  _alternative 'kinds:kind:({" ".join(kinds.CLASSES)})' 'files:file:_files'
+}}
+""",
+}
 
 
 def main(args):
@@ -76,20 +123,7 @@ def main(args):
         The exit status.
     """
     try:
-        check_output("plot", args.plot)
-        check_output("json", args.json)
-        reference, candidate = args.reference, parse(args.candidate)
-        if not os.path.isfile(reference):
-            reference = _build(*parse(reference))
-        candidate = _build(*candidate)
-        # TensorFlow takes seconds to load, and a mistake in a spec none to see.
-        from keras_rmsprop.migration.comparison import compare, plotting
-
-        if args.plot:
-            plotting.format_of(args.plot)  # Before any training.
-        found = compare(
-            reference, candidate, steps=args.steps, rtol=args.rtol, atol=args.atol
-        )
+        found = _compare(args)
         print(found.report(), end="")
         if args.plot:
             found.plot(args.plot)
@@ -103,112 +137,25 @@ def main(args):
     return 0 if found.equivalent else 1
 
 
-def parse(spec):
-    """Parses an optimizer given as text.
+def _compare(args):
+    check_output("plot", args.plot)
+    check_output("json", args.json)
+    # It takes seconds to load, and a mistake in what was typed none to see.
+    kinds.parse(args.candidate)
+    if not os.path.isfile(args.reference):
+        kinds.parse(args.reference)
+    load_tensorflow()
+    from keras_rmsprop.migration.comparison import compare, plotting
 
-    Args:
-        spec: Such as `"tf1:learning_rate=0.01,momentum=0.9"`.
-
-    Returns:
-        The kind, and a dictionary of arguments.
-
-    Raises:
-        ValueError: If the text is not of that form.
-
-    Example:
-
-    >>> parse("keras-rmsprop:learning_rate=0.01,update_rule=tf1")
-    ('keras-rmsprop', {'learning_rate': 0.01, 'update_rule': 'tf1'})
-    """
-    kind, _, arguments = spec.partition(":")
-    if kind not in _CLASSES:
-        raise ValueError(
-            f"an optimizer must start with one of {', '.join(_CLASSES)}. "
-            f"Received: {spec!r}, which is no file of a recorded REFERENCE either"
-        )
-    try:
-        call = ast.parse(f"f({arguments})", mode="eval").body
-        named = isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
-        if not named or call.args:
-            raise ValueError("not only NAME=VALUE")
-        values = {word.arg: _value(word.value) for word in call.keywords}
-        if None in values or len(values) < len(call.keywords):
-            raise ValueError("a name is missing or repeated")
-        return kind, values
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(
-            f"an optimizer must be written KIND:NAME=VALUE,NAME=VALUE. "
-            f"Received: {spec!r}"
-        ) from error
-
-
-def _value(node):
-    """Returns a literal, or the text of a bare word."""
-    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
-
-
-def _keras():
-    import keras
-
-    return keras.optimizers.RMSprop
-
-
-def _keras2():
-    return _tf_keras("keras2", "keras-rmsprop:update_rule=keras2").RMSprop
-
-
-def _legacy():
-    return _tf_keras("legacy", "keras-rmsprop-legacy").legacy.RMSprop
-
-
-def _tf_keras(kind, instead):
-    try:
-        import tf_keras
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"the kind {kind!r} needs tf_keras: pip install tf_keras, or use "
-            f"{instead!r}"
-        ) from error
-    return tf_keras.optimizers
-
-
-def _tf1():
-    import tensorflow as tf
-
-    return tf.compat.v1.train.RMSPropOptimizer
-
-
-def _keras_rmsprop():
-    from keras_rmsprop import RMSprop
-
-    return RMSprop
-
-
-def _keras_rmsprop_legacy():
-    from keras_rmsprop.legacy import RMSprop
-
-    return RMSprop
-
-
-def _compat():
-    from compat_v1.train import RMSPropOptimizer
-
-    return RMSPropOptimizer
-
-
-_CLASSES = {
-    "keras": _keras,
-    "keras2": _keras2,
-    "legacy": _legacy,
-    "tf1": _tf1,
-    "keras-rmsprop": _keras_rmsprop,
-    "keras-rmsprop-legacy": _keras_rmsprop_legacy,
-    "compat": _compat,
-}
-
-
-def _build(kind, arguments):
-    try:
-        return _CLASSES[kind]()(**arguments)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{kind}: {error}") from error
+    if args.plot:
+        plotting.format_of(args.plot)  # Before any training.
+    return compare(
+        args.reference,
+        args.candidate,
+        model=args.model and importing.called("--model", args.model),
+        data=args.data and importing.data(args.data),
+        steps=args.steps,
+        batch_size=args.batch_size,
+        rtol=args.rtol,
+        atol=args.atol,
+    )

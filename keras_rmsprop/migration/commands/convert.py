@@ -1,10 +1,10 @@
 """`keras-rmsprop convert`: reads optimizer state from a file and writes it plainly."""
 
-import argparse
 import os
 
-from keras_rmsprop.migration.commands import explain, reading
+from keras_rmsprop.migration.commands import FILE, explain, reading
 from keras_rmsprop.migration.files import check_replaceable
+from keras_rmsprop.migration.waiting import waiting
 
 _EPILOG = """\
 exit status:
@@ -25,9 +25,8 @@ def add_arguments(parser):
         "prints what was found, and writes it to OUT as an .npz file of plain arrays."
     )
     parser.epilog = _EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     reading.add_options(parser)
-    parser.add_argument("out", metavar="OUT", help="the file to write")
+    parser.add_argument("out", metavar="OUT", help="the file to write").complete = FILE
     parser.add_argument(
         "--force", action="store_true", help="overwrite OUT if it exists"
     )
@@ -48,7 +47,8 @@ def main(args):
     try:
         check_replaceable(args.out)
         state = reading.read(args)
-        state.save(args.out)
+        with waiting(f"Writing {args.out}"):
+            state.save(args.out)
     except (OSError, ValueError) as error:
         explain("convert", error)
         return 1

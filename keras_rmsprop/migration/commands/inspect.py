@@ -1,9 +1,10 @@
 """`keras-rmsprop inspect`: says what a file holds, and how to go on from it."""
 
-import argparse
 import textwrap
 
 from keras_rmsprop.migration.commands import explain, reading
+from keras_rmsprop.migration.starting import load_tensorflow
+from keras_rmsprop.migration.tables import filled
 
 _EPILOG = """\
 exit status:
@@ -21,7 +22,6 @@ def add_arguments(parser):
         "that go on from it. Nothing is written."
     )
     parser.epilog = _EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     reading.add_options(parser)
 
 
@@ -34,11 +34,12 @@ def main(args):
     Returns:
         The exit status.
     """
+    load_tensorflow()
     from keras_rmsprop.migration.state import readers
 
     try:
         what, options = readers.about(args.source)
-        print(f"{args.source!r} is {what}.\n")
+        print(filled(f"{args.source!r} is {what}.") + "\n")
         state = reading.read(args)
     except (OSError, ValueError) as error:
         explain("inspect", error)
@@ -60,9 +61,12 @@ def main(args):
     print(textwrap.indent(_recipe(args, state, found, asked, has_values), "    "))
     print("\nThat makes, and fills,\n")
     print(textwrap.indent(_made(found, asked), "    "))
+    print()
     print(
-        "\nVariables are paired by names and shapes. Where these leave a choice, it "
-        "stops and\nprints a `name_map` to paste, with the names of both sides."
+        filled(
+            "Variables are paired by names and shapes. Where these leave a choice, it "
+            "stops and prints a `name_map` to paste, with the names of both sides."
+        )
     )
     return 0
 
@@ -71,7 +75,7 @@ def _print_list(head, texts):
     if texts:
         print(f"\n{head}:")
     for text in texts:
-        print(textwrap.fill(text, 88, initial_indent="- ", subsequent_indent="  "))
+        print(filled(f"- {text}", "  "))
 
 
 def _lacking(state, asked, has_values):

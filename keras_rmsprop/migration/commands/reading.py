@@ -3,6 +3,10 @@
 import argparse
 import re
 
+from keras_rmsprop.migration.commands import FILE
+from keras_rmsprop.migration.starting import load_tensorflow
+from keras_rmsprop.migration.waiting import waiting
+
 # Options by the keyword arguments of `read_state` that they stand for.
 _OPTIONS = {
     "optimizer_name": "--optimizer-name",
@@ -17,7 +21,7 @@ def add_options(parser):
         "source",
         metavar="SOURCE",
         help="a file, the prefix of a checkpoint, or the directory of checkpoints",
-    )
+    ).complete = FILE
     parser.add_argument(
         "--optimizer-name",
         metavar="NAME",
@@ -62,11 +66,13 @@ def read(args):
         ValueError: If it does not hold one state for certain. The message names
             options instead of keyword arguments.
     """
-    # TensorFlow takes seconds to load, and a wrong option none to see.
+    # It takes seconds to load, and a wrong option none to see.
+    load_tensorflow()
     from keras_rmsprop.migration.state import read_state
 
     try:
-        state = read_state(args.source, **hints(args))
+        with waiting(f"Reading {args.source}"):
+            state = read_state(args.source, **hints(args))
     except ValueError as error:
         raise ValueError(in_options(str(error))) from error
     if args.iterations is not None:

@@ -1,6 +1,5 @@
 """`keras-rmsprop recorder`: prints the file that records a run of an old program."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -23,7 +22,6 @@ def add_arguments(parser):
         "writes what an RMSProp optimizer does to a file that this library reads."
     )
     parser.epilog = _EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 def main(_):

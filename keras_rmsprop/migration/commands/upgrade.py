@@ -1,20 +1,21 @@
 """`keras-rmsprop upgrade`: rewrites source code."""
 
-import argparse
 import sys
 
-from keras_rmsprop.migration.commands import check_output, explain
+from keras_rmsprop.migration.commands import FILE, check_output, explain
 from keras_rmsprop.migration.files import replacing
 from keras_rmsprop.migration.source import findings, options, upgrade_paths
+from keras_rmsprop.migration.starting import load_tensorflow
 
 _EPILOG = """\
 exit status:
   0  done; with --check: nothing would change
-  1  with --check: something would change; with --verify: something trains otherwise
+  1  with --check: something would change; with --verify: something trains
+     otherwise
   2  wrong usage, or a path that cannot be read or written
 
-What cannot be decided is left alone and reported as path:line on standard error,
-as is each assumption. It does not change the exit status.
+What cannot be decided is left alone and reported as path:line on standard
+error, as is each assumption. It does not change the exit status.
 """
 
 
@@ -26,8 +27,9 @@ def add_arguments(parser):
         "Without --check or --write it prints the changes as a diff."
     )
     parser.epilog = _EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("paths", nargs="+", metavar="FILE_OR_DIR", help=_PATHS_HELP)
+    parser.add_argument(
+        "paths", nargs="+", metavar="FILE_OR_DIR", help=_PATHS_HELP
+    ).complete = FILE
     parser.add_argument(
         "--to",
         choices=options.TARGETS,
@@ -73,7 +75,7 @@ def add_arguments(parser):
     )
     parser.add_argument(
         "--report", metavar="OUT.MD", help="also write the findings as Markdown"
-    )
+    ).complete = FILE
 
 
 _PATHS_HELP = (
@@ -100,6 +102,8 @@ def main(args):
     try:
         chosen = options.Options(to=args.to, assume=args.assume, accept=args.accept)
         check_output("report", args.report)  # Before any file is written.
+        if args.verify:
+            load_tensorflow()
         found, changes, differs = {}, False, False
         for file in upgrade_paths(
             args.paths,

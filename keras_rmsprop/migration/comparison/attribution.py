@@ -25,6 +25,7 @@ class Cause:
             swapped.
         remaining: Greatest difference that remains when it is swapped together
             with the causes before it.
+        remaining_by_step: Dictionary of the difference that then remains, by step.
         note: More about it, or None.
     """
 
@@ -33,6 +34,7 @@ class Cause:
     candidate: str | None = None
     remaining_alone: float | None = None
     remaining: float | None = None
+    remaining_by_step: dict = dataclasses.field(default_factory=dict)
     note: str | None = None
 
 
@@ -100,6 +102,10 @@ def attribute(reference, candidate, measure):
                 candidate=candidate.show(name),
                 remaining_alone=left(frozenset([name])),
                 remaining=left(shown[place]),
+                remaining_by_step={
+                    step.step: step.max_abs_difference
+                    for step in measured[shown[place]].steps
+                },
             )
         )
     rest = measured[frozenset(order)]

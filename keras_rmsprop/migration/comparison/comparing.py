@@ -30,6 +30,7 @@ def compare(
     model=None,
     data=None,
     steps=None,
+    batch_size=None,
     rtol=None,
     atol=None,
     name_map=None,
@@ -64,21 +65,26 @@ def compare(
             `tf_keras.optimizers.legacy.RMSprop` or
             `tf.compat.v1.train.RMSPropOptimizer`. Or a callable without arguments
             that builds one; a TF1 optimizer's is called in the graph that it will
-            train in, so that its learning rate can depend on the global step. Or a
-            `Recording`, or its path.
-        candidate: Another optimizer, to be held against the reference.
+            train in, so that its learning rate can depend on the global step. Or one
+            of these classes, which is called without arguments; or what the command
+            line takes, such as `"tf1:momentum=0.9"`
+            (`keras-rmsprop compare --help` lists the kinds), where TF1's classes have
+            a learning rate of 0.001 if none is given. Or a `Recording`, or its path.
+        candidate: Another optimizer, to be held against the reference; no recording.
         model: A built Keras model, compiled with a loss, whose trainable variables
             share one floating dtype, or a callable without arguments that builds
             one. Defaults to a small network on scikit-learn's digits and, where
             the two optimizers treat sparse gradients differently, an embedding on
             text that ships with Python beside it. With a recording: the model that
             is to be the recorded one; defaults to none.
-        data: Tuple of two arrays, cut into batches of 32 in their order, or an
-            iterable of `(x, y)` batches, repeated where it has fewer than `steps`.
+        data: Tuple of two arrays, cut into batches in their order, or an iterable of
+            `(x, y)` batches, repeated where it has fewer than `steps`.
             Needed with `model`, and only then. With a recording: the batches of its
             steps, in their order; defaults to the recorded ones.
         steps: Positive integer, number of steps. Defaults to 100, or to all that a
             recording holds.
+        batch_size: Positive integer, length of the batches that arrays, or the
+            built-in data, are cut into. Defaults to 32.
         rtol: Float >= 0. Relative tolerance. Defaults by dtype: 1e-7 in float64,
             1e-4 in float32, 1e-2 in float16, 5e-2 in bfloat16.
         atol: Float >= 0. Absolute tolerance. Defaults by dtype: 1e-9 in float64,
@@ -111,8 +117,8 @@ def compare(
     for name, value in (("rtol", rtol), ("atol", atol)):
         if value is not None:
             check_number(name, value)
-    if steps is not None:
-        _check_steps(steps)
+    _check_count("steps", steps)
+    _check_count("batch_size", batch_size)
     _check_backend(reference, model)
     if recorded.is_recording(reference):
         return _compare_with_recording(
@@ -122,6 +128,7 @@ def compare(
             data,
             name_map,
             steps,
+            batch_size,
             rtol,
             atol,
         )
@@ -133,7 +140,7 @@ def compare(
     steps = steps or _STEPS
     first = participants.read("reference", reference)
     second = participants.read("candidate", candidate)
-    model, batches, workload = _workload(model, data, steps, first, second)
+    model, batches, workload = _workload(model, data, steps, batch_size, first, second)
     with Objective(model) as objective:
         work = Training(objective, batches, workload, steps)
         return _compare(work, first, second, rtol, atol)
@@ -154,7 +161,7 @@ def _check_backend(reference, model):
 
 
 def _compare_with_recording(
-    recording, candidate, model, data, name_map, steps, rtol, atol
+    recording, candidate, model, data, name_map, steps, batch_size, rtol, atol
 ):
     first = recorded.participant(recording)
     second = participants.read("candidate", candidate)
@@ -169,7 +176,9 @@ def _compare_with_recording(
     work = Replay(
         recording, steps or len(recording), first.ingredients.initial_mean_square
     )
-    port = porting.check(recording, model, data, name_map, work.count, rtol, atol)
+    port = porting.check(
+        recording, model, data, name_map, work.count, rtol, atol, batch_size
+    )
     found = _compare(work, first, second, rtol, atol)
     # The candidate trained no model of its own.
     figures = [dataclasses.replace(s, candidate_loss=None) for s in found.steps]
@@ -224,6 +233,7 @@ def assert_equivalent(
     model=None,
     data=None,
     steps=None,
+    batch_size=None,
     rtol=None,
     atol=None,
     name_map=None,
@@ -236,6 +246,7 @@ def assert_equivalent(
         model: As for `compare`.
         data: As for `compare`.
         steps: As for `compare`.
+        batch_size: As for `compare`.
         rtol: As for `compare`.
         atol: As for `compare`.
         name_map: As for `compare`.
@@ -262,6 +273,7 @@ def assert_equivalent(
         model=model,
         data=data,
         steps=steps,
+        batch_size=batch_size,
         rtol=rtol,
         atol=atol,
         name_map=name_map,
@@ -270,27 +282,32 @@ def assert_equivalent(
         raise AssertionError(found.report())
 
 
-def _check_steps(steps):
-    whole = isinstance(steps, (numbers.Integral, np.integer))
-    if not whole or isinstance(steps, bool) or steps < 1:
-        raise ValueError(f"`steps` must be an integer >= 1. Received: steps={steps!r}")
+def _check_count(name, value):
+    if value is None:
+        return
+    whole = isinstance(value, (numbers.Integral, np.integer))
+    if not whole or isinstance(value, bool) or value < 1:
+        raise ValueError(
+            f"`{name}` must be an integer >= 1. Received: {name}={value!r}"
+        )
 
 
-def _workload(model, data, steps, first, second):
+def _workload(model, data, steps, batch_size, first, second):
     if (model is None) != (data is None):
         given, missing = ("model", "data") if data is None else ("data", "model")
         raise ValueError(
             f"`{missing}` must be given where `{given}` is. Received: {missing}=None"
         )
     if model is not None:
-        batches = workloads.checked_batches(data, steps)
+        batches = workloads.checked_batches(data, steps, batch_size)
         model = workloads.checked_model(model)
         return model, batches, f"the model {model.name!r}"
+    size = {} if batch_size is None else {"batch_size": batch_size}
     differing = first.ingredients.differing(second.ingredients)
     if {"sparse_updates", "duplicate_indices"} & set(differing):
-        model, batches = workloads.digits_and_text()
+        model, batches = workloads.digits_and_text(**size)
         name = "digits and text"
     else:
-        model, batches = workloads.digits()
+        model, batches = workloads.digits(**size)
         name = "digits"
     return model, workloads.checked_batches(batches, steps), name

@@ -1,7 +1,8 @@
 """What can differ between two RMSProp optimizers, as data.
 
 The comparison swaps these one at a time, so each field is one possible cause of a
-divergence and carries the name that reports give it.
+divergence and carries the name that reports give it, and what they say of a candidate
+that has it otherwise.
 """
 
 import dataclasses
@@ -11,8 +12,8 @@ CLIPPED = "clipped one by one, then summed"
 SQUARED = "squared one by one, then summed"
 
 
-def _ingredient(title, show=str):
-    return dataclasses.field(metadata={"title": title, "show": show})
+def _ingredient(title, phrase, show=str):
+    return dataclasses.field(metadata={"title": title, "phrase": phrase, "show": show})
 
 
 def _show_evaluation(factors):
@@ -47,21 +48,53 @@ class Ingredients:
             learning rate.
     """
 
-    initial_mean_square: float = _ingredient("initial accumulator")
-    epsilon: float = _ingredient("epsilon value")
+    initial_mean_square: float = _ingredient(
+        "initial accumulator",
+        "starts its mean square at {candidate} instead of {reference}",
+        lambda value: f"{value:g}",
+    )
+    epsilon: float = _ingredient(
+        "epsilon value", "has an epsilon of {candidate} instead of {reference}"
+    )
     epsilon_inside_sqrt: bool = _ingredient(
         "epsilon placement",
+        "adds epsilon {candidate} instead of {reference}",
         lambda inside: f"{'inside' if inside else 'outside'} the square root",
     )
-    rho: float = _ingredient("discount")
-    momentum: float = _ingredient("momentum")
-    centered: bool = _ingredient("centered")
-    learning_rate: float = _ingredient("learning rate", lambda rate: f"{rate:.6g}")
-    evaluation: tuple = _ingredient("learning-rate evaluation", _show_evaluation)
-    sparse_updates: str = _ingredient("sparse updates")
-    duplicate_indices: str = _ingredient("duplicate indices")
-    clipping: tuple = _ingredient("clipping", _show_clipping)
-    weight_decay: float = _ingredient("weight decay")
+    rho: float = _ingredient(
+        "discount", "discounts its means by {candidate} instead of {reference}"
+    )
+    momentum: float = _ingredient(
+        "momentum", "has a momentum of {candidate} instead of {reference}"
+    )
+    centered: bool = _ingredient(
+        "centered", "has centered={candidate} instead of {reference}"
+    )
+    learning_rate: float = _ingredient(
+        "learning rate",
+        "has a learning rate of {candidate} instead of {reference}",
+        lambda rate: f"{rate:.6g}",
+    )
+    evaluation: tuple = _ingredient(
+        "learning-rate evaluation",
+        "has a learning rate that is {candidate} instead of {reference}",
+        _show_evaluation,
+    )
+    sparse_updates: str = _ingredient(
+        "sparse updates", "has {candidate} instead of {reference} sparse updates"
+    )
+    duplicate_indices: str = _ingredient(
+        "duplicate indices",
+        "has the gradients of a repeated row {candidate}, instead of {reference}",
+    )
+    clipping: tuple = _ingredient(
+        "clipping",
+        "clips gradients by {candidate} instead of {reference}",
+        _show_clipping,
+    )
+    weight_decay: float = _ingredient(
+        "weight decay", "has a weight decay of {candidate} instead of {reference}"
+    )
 
     def with_rates(self, rates):
         """Returns these ingredients with the learning rates that a run recorded."""
@@ -89,4 +122,7 @@ class Ingredients:
 
 
 TITLES = {f.name: f.metadata["title"] for f in dataclasses.fields(Ingredients)}
+PHRASES = {
+    f.metadata["title"]: f.metadata["phrase"] for f in dataclasses.fields(Ingredients)
+}
 SHOW = {f.name: f.metadata["show"] for f in dataclasses.fields(Ingredients)}

@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from keras_rmsprop.migration import kinds, spelling
 from keras_rmsprop.migration.comparison import ingredients as ingredient
 from keras_rmsprop.migration.comparison.training import (
     Keras2Trainer,
@@ -62,35 +62,7 @@ class Participant:
     remark: str | None = None
 
     def __str__(self):
-        return call(self.name, self.arguments)
-
-
-def call(name, arguments):
-    """Returns a constructor call as text, None and what cannot be written left out."""
-    written = ", ".join(
-        f"{key}={_written(value)}"
-        for key, value in arguments.items()
-        if value is not None
-    )
-    return f"{name}({written})"
-
-
-def _written(value):
-    if isinstance(value, (float, np.floating)):
-        # As the user wrote it, where a variable has rounded it since.
-        rounded = np.float32(value)
-        return str(rounded) if float(rounded) == value else repr(float(value))
-    if callable(value) and hasattr(value, "get_config"):
-        # A schedule of Keras 3 or of tf_keras.
-        config = {k: v for k, v in value.get_config().items() if k != "name"}
-        return call(type(value).__name__, config)
-    if isinstance(value, dict) and "class_name" in value:
-        # A schedule that a recording or a configuration describes.
-        config = {k: v for k, v in value.get("config", {}).items() if k != "name"}
-        return call(value["class_name"], config)
-    if callable(value) or tf.is_tensor(value):
-        return f"<{getattr(value, '__name__', 'a callable')}>"
-    return repr(value)
+        return spelling.call(self.name, self.arguments)
 
 
 def read(argument, optimizer, clips=True):
@@ -98,16 +70,19 @@ def read(argument, optimizer, clips=True):
 
     Args:
         argument: Name of the argument it was passed as, for messages.
-        optimizer: RMSProp optimizer of any API, or a callable without arguments
-            that builds one.
+        optimizer: RMSProp optimizer of any API, its class, or a callable without
+            arguments that builds one, or text.
         clips: Whether its twins clip gradients as it does, or not at all.
 
     Raises:
         ValueError: If it is no RMSProp optimizer that can be compared.
     """
     build = None
-    is_class = isinstance(optimizer, type)
-    if callable(optimizer) and not is_class and not live.is_optimizer(optimizer):
+    if isinstance(optimizer, str):
+        optimizer = _from_text(argument, optimizer)
+    elif isinstance(optimizer, type):
+        optimizer = _from_class(argument, optimizer)
+    elif callable(optimizer) and not live.is_optimizer(optimizer):
         build, optimizer = optimizer, optimizer()
     try:
         source = live.adapter(optimizer)
@@ -118,7 +93,8 @@ def read(argument, optimizer, clips=True):
             "keras.optimizers.RMSprop, tf_keras.optimizers.RMSprop, "
             "tf_keras.optimizers.legacy.RMSprop, "
             "tf.compat.v1.train.RMSPropOptimizer, or a callable without arguments "
-            f"that builds one. Received: {argument}={optimizer!r}"
+            "that builds one, or text such as 'tf1:momentum=0.9'. "
+            f"Received: {argument}={optimizer!r}"
         ) from error
     config = source.arguments()
     if source.kind == "legacy" and "momentum" not in config:
@@ -139,6 +115,24 @@ def read(argument, optimizer, clips=True):
     if source.kind == "keras2":
         return _read_keras2(name, source.optimizer, config)
     return _read_keras(name, source.optimizer, source.rule, config)
+
+
+def _from_text(argument, text):
+    try:
+        return kinds.build(text)
+    except ValueError as error:
+        raise ValueError(f"`{argument}`: {error}") from error
+
+
+def _from_class(argument, cls):
+    """Returns what a class makes without arguments."""
+    try:
+        return cls()
+    except TypeError as error:
+        raise ValueError(
+            f"`{argument}` must be an optimizer, or a class that needs no arguments. "
+            f"Received: {argument}={cls!r}, and {error}"
+        ) from error
 
 
 def _name(source):

@@ -88,7 +88,9 @@ def _percent(share):
     return f"{100 * share:.2g} %"
 
 
-def check(recording, model, data, name_map, steps, rtol=None, atol=None):
+def check(
+    recording, model, data, name_map, steps, rtol=None, atol=None, batch_size=None
+):
     """Holds a model's loss and gradients against the recorded ones.
 
     Args:
@@ -99,6 +101,7 @@ def check(recording, model, data, name_map, steps, rtol=None, atol=None):
         steps: How many of the recorded steps to look at.
         rtol: Relative tolerance, as for `compare`.
         atol: Absolute tolerance, as for `compare`.
+        batch_size: Length of the batches to cut `data` into, as for `compare`.
 
     Returns:
         `Port`, or None without a model.
@@ -107,7 +110,11 @@ def check(recording, model, data, name_map, steps, rtol=None, atol=None):
         ValueError: If variables cannot be matched, or batches are missing.
     """
     if model is None:
-        for name, value in (("data", data), ("name_map", name_map)):
+        for name, value in (
+            ("data", data),
+            ("name_map", name_map),
+            ("batch_size", batch_size),
+        ):
             if value is not None:
                 raise ValueError(
                     f"`{name}` says nothing about a recording without `model`. "
@@ -126,7 +133,7 @@ def check(recording, model, data, name_map, steps, rtol=None, atol=None):
         )
     with Objective(model) as objective:
         places, others = _matched(recording, model, objective, name_map)
-        batches = _Batches(recording, data, steps)
+        batches = _Batches(recording, data, steps, batch_size)
         dtype = objective.start[0].dtype.name
         default_rtol, default_atol = TOLERANCES[dtype]
         checking = _Checking(
@@ -202,8 +209,10 @@ def _transposed(recording, variables):
 class _Batches:
     """The batch of each step: the recorded one, or the one given in its place."""
 
-    def __init__(self, recording, data, steps):
-        self._given = None if data is None else workloads.checked_batches(data, steps)
+    def __init__(self, recording, data, steps, batch_size):
+        self._given = None
+        if data is not None or batch_size is not None:
+            self._given = workloads.checked_batches(data, steps, batch_size)
         if self._given is not None and len(self._given) < steps:
             raise ValueError(
                 "`data` must have a batch for each of the recorded steps to compare, "

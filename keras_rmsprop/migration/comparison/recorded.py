@@ -1,7 +1,9 @@
 """A recorded run as the reference of a comparison."""
 
+import dataclasses
 import os
 
+from keras_rmsprop.migration import kinds
 from keras_rmsprop.migration.comparison import ingredients as ingredient
 from keras_rmsprop.migration.comparison import participants
 from keras_rmsprop.migration.recording import Recording, read_recording
@@ -20,7 +22,12 @@ _CLIPPING = ("clipvalue", "clipnorm", "global_clipnorm")
 
 
 def is_recording(reference):
-    """Whether this stands for a recorded run: a path or a `Recording`."""
+    """Whether this stands for a recorded run: a path or a `Recording`.
+
+    A text that begins with a kind of optimizer is a path only of a file that exists.
+    """
+    if isinstance(reference, str) and kinds.is_one(reference):
+        return os.path.isfile(reference)
     return isinstance(reference, (str, os.PathLike, Recording))
 
 
@@ -37,7 +44,8 @@ def read(reference):
             recording = read_recording(reference)
         except FileNotFoundError as error:
             raise ValueError(
-                "`reference` must be an RMSProp optimizer, or the path of a recording. "
+                "`reference` must be an RMSProp optimizer, text that begins with one "
+                f"of {', '.join(kinds.CLASSES)}, or the path of a recording. "
                 f"Received: reference={reference!r}, and there is no such file"
             ) from error
     if not len(recording):
@@ -92,13 +100,12 @@ def participant(recording, argument="reference"):
         duplicates = ingredient.CLIPPED
     if recording.clipped:
         config.update(dict.fromkeys(_CLIPPING))
+    rates = RecordedRates(str(recording.path), recording.iterations)
     return participants.Participant(
         name=name,
         arguments=participants.shown(
             {
-                name: recorded_rates
-                if name in recording.evaluated and name in _RATES
-                else value
+                name: rates if name in recording.evaluated and name in _RATES else value
                 for name, value in recording.arguments.items()
             }
         ),
@@ -109,7 +116,7 @@ def participant(recording, argument="reference"):
             duplicates,
             weight_decay=config.get("weight_decay"),
         ),
-        learning_rate=recorded_rates,
+        learning_rate=rates,
         make_trainer=lambda start: RecordedTrainer(recording),
         rule=rule,
         not_simulated=tuple(
@@ -118,8 +125,31 @@ def participant(recording, argument="reference"):
     )
 
 
-def recorded_rates():
-    """Stands, in a proposed call, for the learning rates that a recording holds."""
+@dataclasses.dataclass(frozen=True)
+class RecordedRates:
+    """Stands, in a proposed call, for the learning rates that a recording holds.
+
+    Attributes:
+        path: Path of the recording.
+        first: Number of steps that had been taken before it.
+    """
+
+    path: str
+    first: int
+
+    def as_code(self):
+        """Returns lines of Python that read them, and the name of their schedule."""
+        steps = f"range({self.first}, {self.first} + len(rates) - 1)"
+        return [
+            f"recording = keras_rmsprop.migration.read_recording({self.path!r})",
+            "rates = [step.learning_rate for step in recording]",
+            "schedule = keras.optimizers.schedules.PiecewiseConstantDecay(",
+            f"    list({steps}), rates",
+            ")",
+        ], "schedule"
+
+    def __repr__(self):
+        return "<recorded_rates>"
 
 
 class RecordedTrainer:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 
-from keras_rmsprop.migration.comparison.attribution import ROUNDING
+from keras_rmsprop.migration.comparison import reporting
 from keras_rmsprop.migration.comparison.porting import Port
 from keras_rmsprop.migration.files import replacing
 
@@ -15,18 +15,21 @@ class Remedy:
 
     Attributes:
         call: Its constructor call, as text.
+        code: Lines of Python that make it, imports included. `...` stands for what
+            cannot be written, such as a learning rate that a function computes.
         equivalent: Whether it stayed within the tolerance.
         max_abs_difference: Its greatest difference from the reference.
         max_ulp: The same in representable values.
     """
 
     call: str
+    code: str
     equivalent: bool
     max_abs_difference: float
     max_ulp: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Comparison:
     """What training with two optimizers showed.
 
@@ -95,9 +98,20 @@ class Comparison:
         """Loss of the candidate on the last batch, None if it trained no model."""
         return self.steps[-1].candidate_loss
 
+    @property
+    def summary(self):
+        """What came of it, in a sentence."""
+        return reporting.summary(self)
+
     def report(self):
         """Returns the findings as text, with the change that makes both equal."""
-        return "\n".join(_report(self)) + "\n"
+        return reporting.report(self)
+
+    def __repr__(self):
+        return (
+            f"<Comparison of {self.reference} with {self.candidate}, "
+            f"{len(self.steps)} steps: {self.summary}>"
+        )
 
     def to_json(self, path):
         """Writes all figures to a JSON file.
@@ -123,7 +137,7 @@ class Comparison:
             file.write(f"{text}\n".encode())
 
     def plot(self, path):
-        """Draws the divergence per step and both loss curves.
+        """Draws the divergence per step, what is left without each cause, and losses.
 
         Args:
             path: Path of the picture; its ending decides the format.
@@ -144,129 +158,3 @@ def _jsonable(value):
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
-
-
-def _report(found):
-    yield "RMSProp trajectories " + (
-        "are equivalent." if found.equivalent else "are not equivalent!"
-    )
-    yield ""
-    yield f"reference: {found.reference}"
-    yield f"candidate: {found.candidate}"
-    yield (
-        f"trained:   {len(found.steps)} steps on {found.workload}, {found.dtype}, "
-        "from the same start"
-    )
-    if found.remark:
-        yield f"remark:    {found.remark}"
-    if found.port:
-        yield ""
-        yield from found.port.report()
-    yield ""
-    yield from _mismatch(found)
-    yield ""
-    yield from _table(
-        ["variable", "mismatched", "greatest difference", "at step", "ULP"],
-        [
-            [
-                figures.name,
-                f"{figures.mismatched} / {figures.elements}",
-                f"{figures.max_abs_difference:.3g}",
-                str(figures.max_abs_step or "-"),
-                str(figures.max_ulp),
-            ]
-            for figures in found.variables
-        ],
-    )
-    if found.causes:
-        yield ""
-        yield "Why:"
-        yield from _why(found)
-    if found.remedy:
-        yield ""
-        yield from _advice(found)
-
-
-def _mismatch(found):
-    elements = sum(figures.elements for figures in found.variables)
-    mismatched = sum(figures.mismatched for figures in found.variables)
-    first = found.first_divergence
-    yield (
-        f"Mismatched elements: {mismatched} / {elements} "
-        f"({100 * mismatched / elements:.1f}%)"
-        + ("" if first is None else f", the first at step {first}")
-    )
-    if found.unjudged:
-        yield (
-            f"Not judged: the last {found.unjudged} steps. The recording holds no "
-            "values there, and its checksums say that bits differ"
-        )
-    if found.max_ulp == 0:
-        yield "Greatest difference: none, equal to the bit (0 ULP)"
-    else:
-        for kind, allowed in (("absolute", found.atol), ("relative", found.rtol)):
-            short = kind[:3]
-            worst = max(
-                found.variables, key=lambda f: getattr(f, f"max_{short}_difference")
-            )
-            index = getattr(worst, f"max_{short}_index")
-            yield (
-                f"Greatest {kind} difference: "
-                f"{getattr(worst, f'max_{short}_difference'):.6g} in {worst.name!r} "
-                f"at index {index}, step {getattr(worst, f'max_{short}_step')} "
-                f"(up to {allowed:g} allowed)"
-            )
-        yield f"Greatest distance: {found.max_ulp} ULP (representable values between)"
-    losses = [
-        f"{loss:.6g} with the {which}"
-        for which in ("reference", "candidate")
-        if (loss := getattr(found, f"{which}_loss")) is not None
-    ]
-    if losses:
-        yield f"Final loss: {', '.join(losses)}"
-
-
-def _why(found):
-    swaps = [cause for cause in found.causes if cause.reference is not None]
-    if swaps:
-        yield "  Swapped in the candidate, one at a time, for the reference's:"
-        rows = [
-            [
-                cause.name,
-                f"{cause.candidate} -> {cause.reference}",
-                f"{cause.remaining_alone:.3g}",
-                f"{cause.remaining:.3g}",
-            ]
-            for cause in swaps
-        ]
-        heads = ["ingredient", "swap", "alone leaves", "with those above leaves"]
-        rows.insert(0, ["(nothing)", "", "", f"{found.max_abs_difference:.3g}"])
-        yield from _table(heads, rows, indent="  ")
-    for cause in found.causes:
-        if cause.note:
-            yield f"  {cause.name}: {cause.note}"
-        elif cause.name == ROUNDING:
-            what = "what remains" if swaps else "what differs"
-            yield f"  {cause.name}: {what}, up to {cause.remaining:.3g}, is rounding"
-
-
-def _advice(found):
-    remedy = found.remedy
-    measured = (
-        f"differs from the reference by {remedy.max_abs_difference:.3g} at most "
-        f"({remedy.max_ulp} ULP) in the same training"
-    )
-    if remedy.equivalent:
-        yield f"To make them equal, use\n  {remedy.call}"
-        yield f"which {measured}, as measured."
-    else:
-        yield f"None of our optimizers does the same:\n  {remedy.call}"
-        yield f"{measured}. To make them equal, use the reference itself,"
-        yield f"  {found.reference}"
-
-
-def _table(heads, rows, indent=""):
-    widths = [max(map(len, column)) for column in zip(heads, *rows)]
-    for row in (heads, ["-" * width for width in widths], *rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths))
-        yield indent + "  ".join(cells).rstrip()

@@ -172,8 +172,21 @@ class _CompiledTrainer:
             self._variables[position].assign(value)
 
     def apply(self, gradients):
-        rate = self._compiled(gradients)
+        try:
+            rate = self._compiled(gradients)
+        except tf.errors.OpError as error:
+            cls = type(self._optimizer)
+            raise ValueError(
+                f"{cls.__module__}.{cls.__name__} cannot take a step in this training: "
+                f"{_last_line(error.message)}"
+            ) from error
         return float(rate), [variable.numpy() for variable in self._variables]
+
+
+def _last_line(message):
+    """Returns what an error of TensorFlow says after its traceback."""
+    lines = (line for line in message.splitlines() if "[[{{node" not in line)
+    return [line.strip() for line in lines if line.strip()][-1]
 
 
 class KerasTrainer(_CompiledTrainer):

@@ -7,7 +7,7 @@ import zlib
 import keras
 import numpy as np
 
-from keras_rmsprop.migration.comparison import participants
+from keras_rmsprop.migration import spelling
 from keras_rmsprop.migration.comparison.attribution import (
     ROUNDING,
     UNEXPLAINED,
@@ -22,6 +22,7 @@ from keras_rmsprop.migration.comparison.training import (
     SimulationTrainer,
     keras_trainer,
 )
+from keras_rmsprop.migration.waiting import PATIENCE
 from keras_rmsprop.rmsprop import RMSprop
 from keras_rmsprop.update_rule import LEGACY
 
@@ -149,7 +150,8 @@ class Trials:
             for steps in self._train(trainers, "checking the advice"):
                 found.add(*steps)
             remedy = Remedy(
-                call=participants.call(name, arguments),
+                call=spelling.call(name, arguments),
+                code=spelling.code(name, arguments),
                 equivalent=found.equivalent,
                 max_abs_difference=found.max_abs_difference,
                 max_ulp=found.max_ulp,
@@ -240,7 +242,7 @@ class Progress:
         except ImportError:
             self._bar = None
         else:
-            self._bar = tqdm(unit="step", delay=3, leave=False, disable=None)
+            self._bar = tqdm(unit="step", delay=PATIENCE, leave=False, disable=None)
         return self
 
     def __exit__(self, *_):

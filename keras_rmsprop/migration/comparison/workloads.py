@@ -6,13 +6,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_rmsprop.migration.extras import INSTALL
+
 _BATCH = 32
 _WORDS = 400
 _CONTEXT = 6
 
 
-def digits():
+def digits(batch_size=_BATCH):
     """Returns a small network and batches of scikit-learn's handwritten digits.
+
+    Args:
+        batch_size: Number of digits in a batch. Defaults to 32.
 
     Returns:
         A compiled Keras model and a list of `(x, y)` batches.
@@ -20,16 +25,21 @@ def digits():
     images, labels = _digits()
     inputs = keras.Input((64,), name="digits")
     logits = _digit_layers(inputs)
-    return _compiled(keras.Model(inputs, logits)), batches_of(images, labels)
+    return _compiled(keras.Model(inputs, logits)), batches_of(
+        images, labels, batch_size
+    )
 
 
-def digits_and_text():
+def digits_and_text(batch_size=_BATCH):
     """Returns two networks side by side: one on digits, one with an embedding.
 
     The second predicts a word of Python's own language reference from the words
     before it. Its table has rows that a batch does not name, and words that a batch
     names more than once, so that all ways to treat sparse gradients differ. Both
     networks train at once and share nothing.
+
+    Args:
+        batch_size: Number of digits, and of words, in a batch. Defaults to 32.
 
     Returns:
         A compiled Keras model of two inputs and outputs, and a list of batches.
@@ -50,19 +60,19 @@ def digits_and_text():
     )
     return (
         _compiled(model, outputs=2),
-        batches_of((images, contexts), (labels, words)),
+        batches_of((images, contexts), (labels, words), batch_size),
     )
 
 
-def batches_of(x, y):
+def batches_of(x, y, size=_BATCH):
     """Returns `(x, y)` batches of arrays, or of tuples of arrays, in their order."""
     count = len(keras.tree.flatten(x)[0])
 
     def batch(first):
-        return keras.tree.map_structure(lambda a: a[first : first + _BATCH], (x, y))
+        return keras.tree.map_structure(lambda a: a[first : first + size], (x, y))
 
     # A batch of another size would be another computation; fewer than one are one.
-    return [batch(i) for i in range(0, count - count % _BATCH or count, _BATCH)]
+    return [batch(i) for i in range(0, count - count % size or count, size)]
 
 
 def _compiled(model, outputs=1):
@@ -93,8 +103,7 @@ def _digits():
     except ImportError as error:
         raise ImportError(
             "A comparison without a model trains on scikit-learn's digits. Install "
-            "scikit-learn (pip install 'keras-rmsprop[migration]'), or pass `model` "
-            "and `data`."
+            f"scikit-learn ({INSTALL}), or pass `model` and `data`."
         ) from error
     images, labels = load_digits(return_X_y=True)
     return (images / 16.0).astype("float32"), labels.astype("int32")
@@ -155,16 +164,18 @@ def checked_model(model):
     return model
 
 
-def checked_batches(data, steps):
+def checked_batches(data, steps, batch_size=None):
     """Returns at most `steps` batches `(x, y)`, to be repeated in turn.
 
     Args:
-        data: Tuple of two arrays `x, y`, cut into batches of 32 in their order, or
-            an iterable of batches.
+        data: Tuple of two arrays `x, y`, cut into batches in their order, or an
+            iterable of batches.
         steps: Integer.
+        batch_size: Length of the batches that arrays are cut into. Defaults to 32.
 
     Raises:
-        ValueError: If there is no batch, or one is no pair.
+        ValueError: If there is no batch, or one is no pair, or `batch_size` is given
+            for what is in batches.
     """
     arrays = (np.ndarray, tf.Tensor)
     if isinstance(data, tuple) and len(data) == 2 and isinstance(data[1], arrays):
@@ -174,7 +185,13 @@ def checked_batches(data, steps):
                 "`data` must hold arrays of one length. Received: arrays of lengths "
                 f"{sorted(lengths)}"
             )
-        batches = batches_of(*data)
+        batches = batches_of(*data, batch_size or _BATCH)
+    elif batch_size is not None:
+        raise ValueError(
+            "`batch_size` can only be given where `data` is a tuple of two arrays, to "
+            f"be cut. Received: batch_size={batch_size} and data of type "
+            f"{type(data).__name__}"
+        )
     else:
         try:
             batches = list(itertools.islice(data, steps))

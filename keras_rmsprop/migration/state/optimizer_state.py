@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from keras_rmsprop.migration import spelling, tables
 from keras_rmsprop.migration.state import application, file_format, naming
 
 _Optimizer = TypeVar("_Optimizer")
@@ -79,6 +80,7 @@ class OptimizerState:
       iterations: 5
       hyperparameters: none held
       variable  shape   dtype    slots  value
+      --------  ------  -------  -----  -----
       w         (2, 3)  float32  rms    no
     """
 
@@ -246,23 +248,28 @@ class OptimizerState:
         return file_format.load(path, cls, VariableState)
 
     def __repr__(self):
-        held = ", ".join(f"{k}={v!r}" for k, v in self.hyperparameters.items())
+        held = ", ".join(
+            f"{k}={spelling.written(v)}" for k, v in self.hyperparameters.items()
+        )
+        origin = f" from {self.origin}" if self.origin else ""
         lines = [
-            f"OptimizerState of kind {self.kind!r} (update_rule={self.update_rule!r})"
-            + (f" from {self.origin}" if self.origin else ""),
+            tables.filled(
+                f"OptimizerState of kind {self.kind!r} "
+                f"(update_rule={self.update_rule!r}){origin}",
+                "  ",
+            ),
             "  iterations: "
             + ("not held" if self.iterations is None else str(self.iterations)),
-            f"  hyperparameters: {held or 'none held'}",
+            tables.filled(f"  hyperparameters: {held or 'none held'}", "    "),
         ]
-        rows = [("variable", "shape", "dtype", "slots", "value")]
+        rows = []
         for name, each in self.variables.items():
             dtype = next((np.asarray(a).dtype.name for a in each.slots.values()), "")
             value = "no" if each.value is None else "yes"
             rows.append((name, str(each.shape), dtype, ", ".join(each.slots), value))
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths))
-            lines.append("  " + "  ".join(cells).rstrip())
+        lines += tables.table(
+            ("variable", "shape", "dtype", "slots", "value"), rows, indent="  "
+        )
         if self.loss_scale:
             held = ", ".join(f"{k}={v!r}" for k, v in self.loss_scale.items())
             lines.append(f"  loss scale: {held}")

@@ -4,10 +4,11 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from keras_rmsprop.migration import cli
-from keras_rmsprop.migration.commands.compare import parse
+from keras_rmsprop.migration.kinds import parse
 
 TF1 = "tf1:learning_rate=0.01"
 OURS = "keras-rmsprop:learning_rate=0.01,update_rule=tf1,epsilon=1e-10"
@@ -93,3 +94,77 @@ def test_help_explains_how_optimizers_are_written():
     ).stdout
     for text in ("KIND:ARGUMENT=VALUE", "exit status", "--plot", "compat_v1.train"):
         assert text in shown
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A module of a user, in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    (tmp_path / "mine.py").write_text(
+        """
+import keras, numpy as np
+
+def model():
+    made = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)], name="mine")
+    made.compile(loss="mse")
+    return made
+
+def data():
+    return np.ones((8, 3), "float32"), np.zeros((8, 1), "float32")
+
+def broken():
+    return 1 / 0
+
+takes_none = 3
+"""
+    )
+    return tmp_path
+
+
+def test_a_model_and_data_of_ones_own_are_named_by_their_functions(command, module):
+    words = ("keras", "keras-rmsprop", "--steps", "2", "--batch-size", "4")
+    status, out, _ = command(*words, "--model", "mine:model", "--data", "mine:data")
+    assert status == 0
+    assert "2 steps on the model 'mine'" in out
+
+
+def test_data_may_be_a_file_of_arrays(command, module):
+    np.savez(module / "d.npz", x=np.ones((8, 3), "f4"), y=np.zeros((8, 1), "f4"))
+    words = ("keras", "keras", "--steps", "2", "--model", "mine:model")
+    status, out, _ = command(*words, "--data", "d.npz")
+    assert status == 0
+    assert "the model 'mine'" in out
+
+
+@pytest.mark.parametrize(
+    "model, data, message",
+    [
+        ("mine", "mine:data", "--model must be MODULE:FUNCTION"),
+        ("mine.py:model", "mine:data", "--model must name a module as `import` does"),
+        ("nowhere:model", "mine:data", "--model: importing 'nowhere': ModuleNotFound"),
+        ("mine:modle", "mine:data", "--model must name a function in 'mine' ("),
+        ("mine:takes_none", "mine:data", "--model must name a function in 'mine' ("),
+        ("mine:broken", "mine:data", "ZeroDivisionError: division by zero ("),
+        ("mine:data", "mine:data", "`model` must be a Keras 3 model"),
+        ("mine:model", "mine:broken", "--data: calling 'mine:broken'"),
+        ("mine:model", "no.npz", "'no.npz': No such file"),
+        ("mine:model", "text.npz", "--data must be an .npz file"),
+        ("mine:model", "other.npz", "with the arrays x and y. Received: 'other.npz'"),
+        ("mine:model", None, "`data` must be given"),
+        (None, "mine:data", "`model` must be given"),
+    ],
+)
+def test_a_model_or_data_that_cannot_be_had_is_told(
+    command, module, model, data, message
+):
+    (module / "text.npz").write_text("text")
+    np.savez(module / "other.npz", a=np.ones(3))
+    words = [
+        *(["--model", model] if model else []),
+        *(["--data", data] if data else []),
+    ]
+    status, out, err = command("keras", "keras", *words)
+    assert (status, out) == (2, "")
+    assert message in err

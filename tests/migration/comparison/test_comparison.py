@@ -68,18 +68,17 @@ def test_the_report_tells_how_many_how_much_where_what_was_allowed_and_why(diffe
         "candidate: keras.optimizers.RMSprop(learning_rate=0.01",
         "12 steps on the model 'dense', float32",
         "Mismatched elements: 31 / 31 (100.0%), the first at step 1",
-        f"Greatest absolute difference: {differing.max_abs_difference:.6g} in ",
-        f" in {worst.name!r} at index {worst.max_abs_index}, step ",
-        f", step {worst.max_abs_step} (up to 1e-05 allowed)",
+        f"difference: {differing.max_abs_difference:.6g} (up to 1e-05 allowed),\n"
+        f"  in {worst.name!r} at index {worst.max_abs_index}, "
+        f"step {worst.max_abs_step}\n",
         "(up to 0.0001 allowed)",
-        f"{differing.max_ulp} ULP",
         "initial accumulator",
         "1e-07 -> 0.001",
         "alone leaves",
     ):
         assert text in report
     last = report[report.index("To make them equal") :]
-    assert "keras_rmsprop.RMSprop(learning_rate=0.01, rho=0.9" in last
+    assert "keras_rmsprop.RMSprop(\n    learning_rate=0.01,\n    rho=0.9" in last
     assert "epsilon=0.001" in last and "update_rule='tf1'" in last
     assert "by 0 at most (0 ULP)" in last
 
@@ -237,7 +236,7 @@ def test_batches_repeat_and_generators_are_not_read_past_their_need():
 class BadInputTest(parameterized.TestCase):
     @parameterized.named_parameters(
         ("no_optimizer", {"candidate": 3}, "`candidate` must be an RMSProp"),
-        ("a_class", {"reference": RMSprop}, "`reference` must be an RMSProp"),
+        ("a_class", {"reference": keras.Model}, "`reference` must be an RMSProp"),
         (
             "another_algorithm",
             {"reference": keras.optimizers.Adam()},
@@ -369,4 +368,4 @@ def test_it_is_said_that_a_reference_is_lazy_by_default(arguments, said):
         data=dense_data(),
         steps=2,
     )
-    assert ("decayed every row" in found.report()) == said
+    assert ("decayed every row" in " ".join(found.report().split())) == said

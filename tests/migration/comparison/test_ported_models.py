@@ -200,7 +200,7 @@ def test_too_few_batches_are_refused(path):
 
 
 def test_equivalence_asks_for_the_model_too(path):
-    with pytest.raises(AssertionError, match="the model is not the same"):
+    with pytest.raises(AssertionError, match="But the model is not the same"):
         migration.assert_equivalent(
             path,
             keras_rmsprop.RMSprop(0.01),

@@ -55,6 +55,9 @@ def test_a_rate_that_was_a_tensor_is_a_cause_and_has_a_remedy(name):
     assert [cause.name for cause in found.causes] == ["learning-rate evaluation"]
     assert found.remedy.equivalent
     assert "recorded_rates" in found.remedy.call
+    names = {}
+    exec(found.remedy.code, names)  # It reads the rates from the recording.
+    assert migration.compare(path, names["optimizer"]).equivalent
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED_ONLY))
