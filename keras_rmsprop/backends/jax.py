@@ -71,6 +71,7 @@ def _computed_once(radicand, mg, hyper):
 OPERATIONS = formula.Operations(
     square=jnp.square,
     plus_square=lambda array, x, factor: array + factor * jnp.square(x),
+    minus_square=lambda array, x: array - jnp.square(x),
     sqrt=jnp.sqrt,
     rsqrt=jax.lax.rsqrt,
     where=jnp.where,

@@ -50,13 +50,15 @@ def update(ops, rounding, slots, gradient, hyper, has_epsilon, variable=None):
 class Operations:
     """What the formula asks of an array library, beside arithmetic.
 
-    `plus_square` and those that have a default may write into their first argument:
-    it is not looked at again, but for means where `may_rest`.
+    `plus_square` and those that have a default may write into their first argument.
+    It is not looked at again, but for the means that `discounted` and `toward` take
+    where `may_rest`.
 
     Attributes:
         square: Takes an array.
         plus_square: Takes an array, another and a factor; returns
             `array + factor * square(other)`.
+        minus_square: Takes two arrays; returns `array - square(other)`.
         sqrt: Takes an array.
         rsqrt: Takes an array, returns the reciprocal of its root.
         where: Takes a condition and two arrays.
@@ -68,9 +70,11 @@ class Operations:
         computed_once: Takes an array, the mean gradient or None, and
             `Hyperparameters`; returns the array, such that a compiler does not
             compute it again wherever it is used.
-        bounds: Takes a real array; returns its least and greatest element where they
-            can be known now, NaN if one is, else None.
+        least: Takes a real array; returns its least element, NaN if one is, or None
+            where that cannot be known now.
+        magnitude: Likewise, a number that no element is farther from zero than.
         times: Takes an array and a number.
+        discounted: Likewise, for means.
         plus: Takes an array, another and its factor; returns `array + factor * other`.
         toward: Likewise, `array + (other - array) * factor`.
         minus: Takes two arrays.
@@ -80,6 +84,7 @@ class Operations:
 
     square: Callable
     plus_square: Callable
+    minus_square: Callable
     sqrt: Callable
     rsqrt: Callable
     where: Callable
@@ -88,8 +93,10 @@ class Operations:
     isfinite: Callable
     greatest: Callable
     computed_once: Callable = lambda array, mg, hyper: array
-    bounds: Callable = lambda array: None
+    least: Callable = lambda array: None
+    magnitude: Callable = lambda array: None
     times: Callable = lambda array, number: number * array
+    discounted: Callable = lambda array, number: number * array
     plus: Callable = lambda array, other, factor: array + factor * other
     toward: Callable = lambda array, other, factor: array + (other - array) * factor
     minus: Callable = operator.sub
@@ -200,8 +207,8 @@ def _clipped(ops, rounding, slots, gradient):
         return gradient
     # Short of sqrt(max), because that, and means of its square, may be rounded up.
     limit = 0.99 * greatest**0.5
-    bounds = ops.bounds(gradient)
-    if bounds is not None and -limit <= bounds[0] and bounds[1] <= limit:
+    magnitude = ops.magnitude(gradient)
+    if magnitude is not None and magnitude <= limit:
         return gradient
     clipped = ops.clip(gradient, -limit, limit)
     return ops.where(ops.isfinite(gradient), clipped, gradient)
@@ -218,10 +225,10 @@ def _means(ops, rounding, slots, gradient, hyper):
         ms = ops.toward(slots.rms, ops.square(gradient), share)
         mg = None if slots.mg is None else ops.toward(slots.mg, gradient, share)
         return ms, mg
-    ms = ops.plus_square(ops.times(slots.rms, hyper.rho), gradient, share)
+    ms = ops.plus_square(ops.discounted(slots.rms, hyper.rho), gradient, share)
     if slots.mg is None:
         return ms, None
-    return ms, ops.plus(ops.times(slots.mg, hyper.rho), gradient, share)
+    return ms, ops.plus(ops.discounted(slots.mg, hyper.rho), gradient, share)
 
 
 def _decayed(rounding, mean, hyper):
@@ -234,12 +241,12 @@ def _decayed(rounding, mean, hyper):
 def _radicand(ops, rounding, ms, mg, hyper):
     """Returns what the root is taken of: the variance, with `epsilon` if inside."""
     if not rounding.epsilon_inside:
-        return ms if mg is None else ms - ops.square(mg)
+        return ms if mg is None else ops.minus_square(ms, mg)
     if mg is None:
         return ms + hyper.epsilon
     if rounding.epsilon_first:
-        return ms + hyper.epsilon - ops.square(mg)
-    return ms - ops.square(mg) + hyper.epsilon
+        return ops.minus_square(ms + hyper.epsilon, mg)
+    return ops.minus_square(ms, mg) + hyper.epsilon
 
 
 def _plus_step(ops, rounding, gradient, radicand, rests, array, hyper):
@@ -277,8 +284,8 @@ def may_rest(ops, slots, gradient, has_epsilon):
 
 def _is_positive(ops, radicand):
     """Whether all of it is known to be above zero."""
-    bounds = ops.bounds(radicand) if _is_real(ops, radicand) else None
-    return bounds is not None and bounds[0] > 0
+    least = ops.least(radicand) if _is_real(ops, radicand) else None
+    return least is not None and least > 0
 
 
 def _lacks_root(ops, rounding, radicand, hyper):
