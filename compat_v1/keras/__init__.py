@@ -1,6 +1,9 @@
 """The names that `tf.compat.v1.keras` had for RMSProp."""
 
-from compat_v1.keras import optimizer_v1, optimizers
+from keras_rmsprop.requirements import TensorFlowFor
+
+with TensorFlowFor(__name__):
+    from compat_v1.keras import optimizer_v1, optimizers
 
 __all__ = ["optimizer_v1", "optimizers"]
 

@@ -70,6 +70,8 @@ def _computed_once(radicand, mg, hyper):
 
 OPERATIONS = formula.Operations(
     square=jnp.square,
+    plus_square=lambda array, x, factor: array + factor * jnp.square(x),
+    minus_square=lambda array, x: array - jnp.square(x),
     sqrt=jnp.sqrt,
     rsqrt=jax.lax.rsqrt,
     where=jnp.where,
@@ -92,8 +94,8 @@ def _dense_steps(rule, numbers, rate, grads, values, slots):
     """Returns the new value and the new `Slots` of each variable."""
     steps = []
     for gradient, value, held in zip(grads, values, slots):
-        new, step = _updated(rule, numbers, rate, gradient, held)
-        steps.append((value - step, new))
+        new, value = _updated(rule, numbers, rate, gradient, held, value)
+        steps.append((value, new))
     return steps
 
 
@@ -110,18 +112,20 @@ def _rows_step(rule, numbers, rate, gradient, value, slots):
         return array.at[indices].set(new, mode="drop")
 
     held = slots.map(rows)
-    new, step = _updated(rule, numbers, rate, gradient.data, held)
+    new, value_rows = _updated(rule, numbers, rate, gradient.data, held, rows(value))
     changed = [
         None if old is None else with_rows(old, each) for old, each in zip(slots, new)
     ]
-    return with_rows(value, rows(value) - step), type(slots)(*changed)
+    return with_rows(value, value_rows), type(slots)(*changed)
 
 
-def _updated(rule, numbers, rate, gradient, slots):
+def _updated(rule, numbers, rate, gradient, slots, value):
     hyper, has_epsilon = arrays.scalars(rule, *numbers, gradient.dtype.name)
     hyper = hyper._replace(learning_rate=rate.astype(gradient.dtype))
     rounding = arrays.rounding(rule, slots)
-    return formula.update(OPERATIONS, rounding, slots, gradient, hyper, has_epsilon)
+    return formula.update(
+        OPERATIONS, rounding, slots, gradient, hyper, has_epsilon, value
+    )
 
 
 def _assign(variable, slots, value, new):

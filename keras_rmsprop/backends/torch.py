@@ -1,20 +1,36 @@
 """The step on PyTorch: in place, a block of elements at a time."""
 
 import collections
+import dataclasses
+from typing import NamedTuple
 
 import keras
 import torch
+from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_rmsprop.backends import arrays
 from keras_rmsprop.core import formula
 
-# How many elements are updated at once: what the formula needs in between then stays
-# in a processor's cache. Small variables are updated together, large ones in parts.
-BLOCK = 1 << 17
-# Below how many elements it costs more to call an operation than to take part in one.
-SMALL = 1 << 13
+
+class Blocks(NamedTuple):
+    """In how many elements at a time variables are updated.
+
+    Attributes:
+        part: Of a large variable: what the formula needs in between stays in the cache.
+        together: Of small variables, as if they were one.
+        small: Below which it costs more to call an operation than to take part in one.
+    """
+
+    part: int
+    together: int
+    small: int = 1 << 13
+
+
+# Up to 1 << 15 elements most operations are done by one thread, which takes little
+# longer and, on a busy machine, waits for no other.
+CPU = Blocks(part=1 << 18, together=1 << 15)
 # A device that has to be told of each operation has less to be told of.
-DEVICE_BLOCK = 1 << 22
+DEVICE = Blocks(part=1 << 22, together=1 << 22)
 
 
 class Step(arrays.Step):
@@ -61,40 +77,34 @@ class Step(arrays.Step):
             variable.value.sub_(variable.value * self.weight_decay * rate)
 
     def _update_dense(self, rule, numbers, rate, grads, variables, slots):
+        names = slots[0].names()
+        held = ([getattr(each, name) for each in slots] for name in names)
+        columns = map(_tensors, (variables, *held))
         groups = collections.defaultdict(list)
-        for gradient, variable, held in zip(grads, variables, slots):
-            value = variable.value
-            row = value, gradient, *(s.value for s in held if s is not None)
-            groups[value.dtype, value.device].append(row)
-        kinds = [
-            name for name, slot in zip(slots[0]._fields, slots[0]) if slot is not None
-        ]
+        for value, gradient, *held in zip(next(columns), grads, *columns):
+            groups[value.dtype, value.device].append((value, gradient, *held))
         for (dtype, device), rows in groups.items():
             hyper, has_epsilon = _scalars(rule, numbers, rate, dtype)
 
-            def step(gradient, *held, hyper=hyper, has_epsilon=has_epsilon):
-                held = arrays.Slots(**dict(zip(kinds, held)))
-                rounding = arrays.rounding(rule, held)
-                new, step = formula.update(
-                    OPERATIONS, rounding, held, gradient, hyper, has_epsilon
-                )
-                return step, *(each for each in new if each is not None)
+            def step(value, gradient, *held, hyper=hyper, has_epsilon=has_epsilon):
+                held = arrays.Slots(**dict(zip(names, held)))
+                new, value = _updated(rule, hyper, has_epsilon, held, gradient, value)
+                return value, *(each for each in new if each is not None)
 
-            _in_blocks(step, rows, BLOCK if device.type == "cpu" else DEVICE_BLOCK)
+            _in_blocks(step, rows, CPU if device.type == "cpu" else DEVICE)
 
     def _update_rows(self, rule, numbers, rate, gradient, variable, slots):
         gradient, value = gradient.coalesce(), variable.value
         hyper, has_epsilon = _scalars(rule, numbers, rate, value.dtype)
         indices = gradient.indices()[0]
         held = slots.map(lambda slot: slot.value[indices])
-        rounding = arrays.rounding(rule, held)
-        new, step = formula.update(
-            OPERATIONS, rounding, held, gradient.values(), hyper, has_epsilon
+        new, rows = _updated(
+            rule, hyper, has_epsilon, held, gradient.values(), value[indices]
         )
         for slot, each in zip(slots, new):
             if slot is not None:
                 slot.value.index_copy_(0, indices, each)
-        value.index_copy_(0, indices, value[indices] - step)
+        value.index_copy_(0, indices, rows)
 
     _is_sparse = staticmethod(
         lambda gradient: (
@@ -121,8 +131,30 @@ class Step(arrays.Step):
         )
 
 
+def _can_look(tensor):
+    """Whether values can be looked at: on a GPU they would have to be waited for."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _least(tensor):
+    return tensor.amin().item() if _can_look(tensor) and tensor.numel() else None
+
+
+def _magnitude(tensor):
+    # A norm takes less time than the greatest of all magnitudes.
+    return torch.linalg.vector_norm(tensor).item() if _can_look(tensor) else None
+
+
+def _plus_quotient(tensor, rate, one, root):
+    if isinstance(rate, torch.Tensor):
+        return tensor.addcdiv_(rate * one, root)
+    return tensor.addcdiv_(one, root, value=rate)
+
+
 OPERATIONS = formula.Operations(
     square=torch.square,
+    plus_square=lambda tensor, x, factor: tensor.addcmul_(x, x, value=factor),
+    minus_square=lambda tensor, x: torch.addcmul(tensor, x, x, value=-1),
     sqrt=torch.sqrt,
     rsqrt=torch.rsqrt,
     where=torch.where,
@@ -132,34 +164,68 @@ OPERATIONS = formula.Operations(
     greatest=lambda tensor: (
         torch.finfo(tensor.dtype).max if tensor.dtype.is_floating_point else None
     ),
+    least=_least,
+    magnitude=_magnitude,
+    times=torch.Tensor.mul_,
+    discounted=torch.mul,
+    plus=lambda tensor, other, factor: tensor.add_(other, alpha=factor),
+    toward=torch.lerp,
+    minus=torch.Tensor.sub_,
+    plus_quotient=_plus_quotient,
 )
+# Where the former means are not asked for again.
+IN_PLACE = dataclasses.replace(
+    OPERATIONS, discounted=torch.Tensor.mul_, toward=torch.Tensor.lerp_
+)
+
+
+def _updated(rule, hyper, has_epsilon, slots, gradient, value):
+    """Returns what the step makes of slots and a variable, in their memory or new."""
+    may_rest = formula.may_rest(OPERATIONS, slots, gradient, has_epsilon)
+    ops = OPERATIONS if may_rest else IN_PLACE
+    rounding = arrays.rounding(rule, slots)
+    return formula.update(ops, rounding, slots, gradient, hyper, has_epsilon, value)
+
+
+def _tensors(variables):
+    """Returns the tensors of variables."""
+    # Private: `Variable.value` looks for scopes and devices, twice as long as a small
+    # one's step takes. In a scope of `stateless_apply` others stand for them.
+    if in_stateless_scope() or torch.compiler.is_compiling():
+        return [variable.value for variable in variables]
+    return [variable._value for variable in variables]
 
 
 def _scalars(rule, numbers, rate, dtype):
     name = keras.backend.standardize_dtype(dtype)
     hyper, has_epsilon = arrays.scalars(rule, *numbers, name)
-    return hyper._replace(learning_rate=rate.to(dtype)), has_epsilon
+    rate = rate.to(dtype)
+    # Operations take a number along, where it can be known without waiting.
+    if _can_look(rate):
+        rate = rate.item()
+    return hyper._replace(learning_rate=rate), has_epsilon
 
 
-def _in_blocks(step, rows, size):
+def _in_blocks(step, rows, blocks):
     """Takes a step for each row, of about so many elements at a time.
 
     Args:
-        step: Takes the gradient and slots, returns what to subtract from the variable
-            and the new slots.
+        step: Takes tensors as in a row, returns the new variable and the new slots. The
+            variable may be None: then returns what to subtract from it.
         rows: Lists of tensors of one dtype: a variable, its gradient, its slots.
-        size: How many elements.
+        blocks: `Blocks`.
     """
     small, elements = [], 0
     for row in rows:
-        if row[0].numel() >= min(size, SMALL):
-            _in_parts(step, row, size)
+        count = row[0].numel()
+        if count >= blocks.small:
+            _in_parts(step, row, blocks.part)
             continue
-        if elements + row[0].numel() > size:
+        if elements + count > blocks.together:
             _together(step, small)
             small, elements = [], 0
         small.append(row)
-        elements += row[0].numel()
+        elements += count
     if small:
         _together(step, small)
 
@@ -167,15 +233,16 @@ def _in_blocks(step, rows, size):
 def _in_parts(step, row, size):
     """Takes the step of one large variable."""
     variable, gradient, *slots = row
-    if all(tensor.is_contiguous() for tensor in (variable, *slots)):
-        parts = (tensor.reshape(-1).split(size) for tensor in row)
-    else:
+    if row[0].numel() <= size or not all(
+        tensor.is_contiguous() for tensor in (variable, *slots)
+    ):
         parts = ([tensor] for tensor in row)
+    else:
+        parts = (tensor.reshape(-1).split(size) for tensor in row)
     for value, gradient, *held in zip(*parts):
-        taken, *new = step(gradient, *held)
-        value.sub_(taken)
-        for slot, each in zip(held, new):
-            slot.copy_(each)
+        for tensor, new in zip((value, *held), step(value, gradient, *held)):
+            if new is not tensor:
+                tensor.copy_(new)
 
 
 def _together(step, rows):
@@ -184,7 +251,8 @@ def _together(step, rows):
     # Private, but what PyTorch's own data parallelism packs gradients with, since 0.4.
     packed = map(torch._utils._flatten_dense_tensors, columns)
     taken, *new = (
-        torch._utils._unflatten_dense_tensors(each, variables) for each in step(*packed)
+        torch._utils._unflatten_dense_tensors(each, variables)
+        for each in step(None, *packed)
     )
     torch._foreach_sub_(variables, taken)
     for slots, each in zip(columns[1:], new):

@@ -5,12 +5,14 @@ knows no variables. The same with explanations for people: `reference`.
 """
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
 
-def update(ops, rounding, slots, gradient, hyper, has_epsilon):
-    """Returns the values that one step gives the slots, and what it subtracts.
+def update(ops, rounding, slots, gradient, hyper, has_epsilon, variable=None):
+    """Returns the values that one step gives the slots and the variable.
 
     Args:
         ops: `Operations` of the library whose arrays these are.
@@ -19,32 +21,44 @@ def update(ops, rounding, slots, gradient, hyper, has_epsilon):
         gradient: Array of the slots' shape and dtype.
         hyper: `Hyperparameters` in that dtype.
         has_epsilon: Whether `epsilon` is known to be above zero.
+        variable: Array from which the step is subtracted, or None.
 
     Returns:
-        `Slots` of arrays, and the array to subtract from the variable.
+        `Slots` of arrays, and the new variable; without one, the array to subtract.
     """
     gradient = _clipped(ops, rounding, slots, gradient)
     ms, mg = _means(ops, rounding, slots, gradient, hyper)
     radicand = ops.computed_once(_radicand(ops, rounding, ms, mg, hyper), mg, hyper)
-    step = _quotient(ops, rounding, gradient, radicand, hyper)
-    if _may_lack_root(ops, slots, gradient, has_epsilon):
+    rests = None
+    if may_rest(ops, slots, gradient, has_epsilon) and not _is_positive(ops, radicand):
         rests = _lacks_root(ops, rounding, radicand, hyper)
-        step = ops.where(rests, ops.zeros_like(step), step)
         if mg is not None and _is_real(ops, gradient):
             ms = ops.where(rests, _decayed(rounding, slots.rms, hyper), ms)
             mg = ops.where(rests, _decayed(rounding, slots.mg, hyper), mg)
+    new = slots._replace(rms=ms, mg=mg)
+    move = functools.partial(_plus_step, ops, rounding, gradient, radicand, rests)
+    if slots.momentum is None and variable is None:
+        return new, move(None, hyper)
     if slots.momentum is None:
-        return slots._replace(rms=ms, mg=mg), step
-    momentum = hyper.momentum * slots.momentum + step
-    return slots._replace(rms=ms, mg=mg, momentum=momentum), momentum
+        return new, move(variable, hyper._replace(learning_rate=-hyper.learning_rate))
+    momentum = move(ops.times(slots.momentum, hyper.momentum), hyper)
+    step = momentum if variable is None else ops.minus(variable, momentum)
+    return new._replace(momentum=momentum), step
 
 
 @dataclasses.dataclass(frozen=True)
 class Operations:
     """What the formula asks of an array library, beside arithmetic.
 
+    `plus_square` and those that have a default may write into their first argument.
+    It is not looked at again, but for the means that `discounted` and `toward` take
+    where `may_rest`.
+
     Attributes:
         square: Takes an array.
+        plus_square: Takes an array, another and a factor; returns
+            `array + factor * square(other)`.
+        minus_square: Takes two arrays; returns `array - square(other)`.
         sqrt: Takes an array.
         rsqrt: Takes an array, returns the reciprocal of its root.
         where: Takes a condition and two arrays.
@@ -56,9 +70,21 @@ class Operations:
         computed_once: Takes an array, the mean gradient or None, and
             `Hyperparameters`; returns the array, such that a compiler does not
             compute it again wherever it is used.
+        least: Takes a real array; returns its least element, NaN if one is, or None
+            where that cannot be known now.
+        magnitude: Likewise, a number that no element is farther from zero than.
+        times: Takes an array and a number.
+        discounted: Likewise, for means.
+        plus: Takes an array, another and its factor; returns `array + factor * other`.
+        toward: Likewise, `array + (other - array) * factor`.
+        minus: Takes two arrays.
+        plus_quotient: Takes an array, a number and two arrays; returns
+            `array + number * one / other`.
     """
 
     square: Callable
+    plus_square: Callable
+    minus_square: Callable
     sqrt: Callable
     rsqrt: Callable
     where: Callable
@@ -67,6 +93,14 @@ class Operations:
     isfinite: Callable
     greatest: Callable
     computed_once: Callable = lambda array, mg, hyper: array
+    least: Callable = lambda array: None
+    magnitude: Callable = lambda array: None
+    times: Callable = lambda array, number: number * array
+    discounted: Callable = lambda array, number: number * array
+    plus: Callable = lambda array, other, factor: array + factor * other
+    toward: Callable = lambda array, other, factor: array + (other - array) * factor
+    minus: Callable = operator.sub
+    plus_quotient: Callable = lambda array, rate, one, root: array + rate * one / root
 
 
 class Rounding(NamedTuple):
@@ -121,7 +155,7 @@ def increment(ops, rounding, slots, gradient, hyper, has_epsilon):
     """Returns the step before momentum, where slots have this gradient already."""
     radicand = _radicand(ops, rounding, slots.rms, slots.mg, hyper)
     step = _quotient(ops, rounding, gradient, radicand, hyper)
-    if not _may_lack_root(ops, slots, gradient, has_epsilon):
+    if not may_rest(ops, slots, gradient, has_epsilon):
         return step
     # Means that hardly decay (`rho` within rounding of 1) can stay without a
     # variance whatever `counted` does; such an element stands still.
@@ -147,7 +181,7 @@ def counted(ops, rounding, slots, gradient, hyper, has_epsilon):
         An array like `gradient`, and where it was set to zero, or None.
     """
     gradient = _clipped(ops, rounding, slots, gradient)
-    if not _may_lack_root(ops, slots, gradient, has_epsilon):
+    if not may_rest(ops, slots, gradient, has_epsilon):
         return gradient, None
     ms, mg = _means(ops, rounding, slots, gradient, hyper)
     radicand = _radicand(ops, rounding, ms, mg, hyper)
@@ -173,6 +207,9 @@ def _clipped(ops, rounding, slots, gradient):
         return gradient
     # Short of sqrt(max), because that, and means of its square, may be rounded up.
     limit = 0.99 * greatest**0.5
+    magnitude = ops.magnitude(gradient)
+    if magnitude is not None and magnitude <= limit:
+        return gradient
     clipped = ops.clip(gradient, -limit, limit)
     return ops.where(ops.isfinite(gradient), clipped, gradient)
 
@@ -184,14 +221,14 @@ def _means(ops, rounding, slots, gradient, hyper):
     """Returns the discounted means, of squares and of gradients, after this one."""
     share = one_minus_rho(hyper)
 
-    def discounted(mean, x):
-        if rounding.incremental:
-            return mean + (x - mean) * share
-        return _decayed(rounding, mean, hyper) + share * x
-
-    ms = discounted(slots.rms, ops.square(gradient))
-    mg = None if slots.mg is None else discounted(slots.mg, gradient)
-    return ms, mg
+    if rounding.incremental:
+        ms = ops.toward(slots.rms, ops.square(gradient), share)
+        mg = None if slots.mg is None else ops.toward(slots.mg, gradient, share)
+        return ms, mg
+    ms = ops.plus_square(ops.discounted(slots.rms, hyper.rho), gradient, share)
+    if slots.mg is None:
+        return ms, None
+    return ms, ops.plus(ops.discounted(slots.mg, hyper.rho), gradient, share)
 
 
 def _decayed(rounding, mean, hyper):
@@ -204,12 +241,23 @@ def _decayed(rounding, mean, hyper):
 def _radicand(ops, rounding, ms, mg, hyper):
     """Returns what the root is taken of: the variance, with `epsilon` if inside."""
     if not rounding.epsilon_inside:
-        return ms if mg is None else ms - ops.square(mg)
+        return ms if mg is None else ops.minus_square(ms, mg)
     if mg is None:
         return ms + hyper.epsilon
     if rounding.epsilon_first:
-        return ms + hyper.epsilon - ops.square(mg)
-    return ms - ops.square(mg) + hyper.epsilon
+        return ops.minus_square(ms + hyper.epsilon, mg)
+    return ops.minus_square(ms, mg) + hyper.epsilon
+
+
+def _plus_step(ops, rounding, gradient, radicand, rests, array, hyper):
+    """Returns an array, or none, plus the step before momentum."""
+    if array is not None and rests is None and rounding.quotient == "divided":
+        divisor = _divisor(ops, rounding, radicand, hyper)
+        return ops.plus_quotient(array, hyper.learning_rate, gradient, divisor)
+    step = _quotient(ops, rounding, gradient, radicand, hyper)
+    if rests is not None:
+        step = ops.where(rests, ops.zeros_like(step), step)
+    return step if array is None else array + step
 
 
 def _quotient(ops, rounding, gradient, radicand, hyper):
@@ -229,9 +277,15 @@ def _divisor(ops, rounding, radicand, hyper):
     return root if rounding.epsilon_inside else root + hyper.epsilon
 
 
-def _may_lack_root(ops, slots, gradient, has_epsilon):
-    """Whether an element can be without a denominator."""
+def may_rest(ops, slots, gradient, has_epsilon):
+    """Whether elements can be without a denominator, which then stand still."""
     return not has_epsilon or (slots.mg is not None and _is_real(ops, gradient))
+
+
+def _is_positive(ops, radicand):
+    """Whether all of it is known to be above zero."""
+    least = ops.least(radicand) if _is_real(ops, radicand) else None
+    return least is not None and least > 0
 
 
 def _lacks_root(ops, rounding, radicand, hyper):

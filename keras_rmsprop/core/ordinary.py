@@ -25,6 +25,8 @@ def _computed_once(radicand, mg, hyper):
 
 OPERATIONS = formula.Operations(
     square=tf.square,
+    plus_square=lambda array, x, factor: array + factor * tf.square(x),
+    minus_square=lambda array, x: array - tf.square(x),
     sqrt=tf.sqrt,
     rsqrt=tf.math.rsqrt,
     where=tf.where,

@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from keras_rmsprop.requirements import TensorFlowFor
+
 if TYPE_CHECKING:
     from keras_rmsprop.migration.comparison import (
         Comparison,
@@ -49,7 +51,8 @@ if not TYPE_CHECKING:  # To whom a misspelt name would be one of any type.
     def __getattr__(name):
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(_HOMES[name]), name)
+        with TensorFlowFor(f"{__name__}.{name}"):
+            value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
 

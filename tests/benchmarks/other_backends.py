@@ -5,6 +5,7 @@ ResNet-50's variables, of one large and of many small ones, and epochs of a smal
 """
 
 import dataclasses
+import fnmatch
 import json
 import os
 import platform
@@ -18,6 +19,9 @@ from measuring import Effort, time_in_turn
 from shapes import resnet50
 
 _BACKEND = flags.DEFINE_enum("backend", None, ["jax", "torch"], "Backend of Keras.")
+_ROWS = flags.DEFINE_list(
+    "rows", ["*"], "Rows to measure: names or patterns such as 'small*'."
+)
 _SHORT = flags.DEFINE_boolean(
     "short", False, "Small sizes and short samples, to see that everything works."
 )
@@ -86,6 +90,8 @@ def main(argv):
     print(f"{_BACKEND.value} on {library.device}, {_versions(_BACKEND.value)}\n")
     rows = {}
     for name, programs in _rows(library, _SHORT.value).items():
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in _ROWS.value):
+            continue
         figures, failures = time_in_turn(programs(), effort)
         rows[name] = _judged(name, figures, TARGETS[_BACKEND.value])
         for (program, variant), reason in failures.items():
@@ -102,6 +108,7 @@ def _rows(library, short):
     shapes = {
         "ResNet-50": resnet50(width),
         "one variable": ((single,),),
+        "1 to 4 MB": ((512, 512), (1024, 512), (1024, 1024)) * (1 if short else 4),
         "small variables": ((32, 32),) * small,
     }
     rows = {

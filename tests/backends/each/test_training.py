@@ -278,7 +278,7 @@ def test_large_strided_and_small_variables_are_updated_alike(monkeypatch):
 
     from keras_rmsprop.backends import torch as backend
 
-    monkeypatch.setattr(backend, "BLOCK", 64)
+    monkeypatch.setattr(backend, "CPU", backend.Blocks(64, 64, 64))
     rng = np.random.default_rng(0)
     shapes = ((20, 13), (5,), (3, 4), (), (64,), (0,), (7, 9))
     starts = [rng.normal(size=s).astype("float32") for s in shapes]
