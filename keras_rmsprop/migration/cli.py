@@ -7,12 +7,12 @@ import os
 import platform
 import re
 import sys
-import textwrap
 
 from absl import flags
 
 import keras_rmsprop
 from keras_rmsprop.migration.extras import INSTALL
+from keras_rmsprop.migration.tables import filled
 
 COMMANDS = {
     "build-kernels": "compile kernels that make steps on CPUs faster",
@@ -66,7 +66,7 @@ def parser(described):
                 f"keras_rmsprop.migration.commands.{name.replace('-', '_')}"
             )
             module.add_arguments(command)
-            command.description = textwrap.fill(command.description, 79)
+            command.description = filled(command.description)
             command.set_defaults(main=module.main, parser=command)
     return made
 
@@ -112,8 +112,7 @@ def _version(_):
     print(f"Python         {platform.python_version()}")
     print(f"TensorFlow     {tf.__version__}")
     print(f"Keras          {keras.__version__}, on {keras.backend.backend()}")
-    kernels = f"kernels        {library.find().reason}"
-    print(textwrap.fill(kernels, 79, subsequent_indent=" " * 15))
+    print(filled(f"kernels        {library.find().reason}", " " * 15))
 
 
 def _main(args):

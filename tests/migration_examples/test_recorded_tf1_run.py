@@ -25,8 +25,8 @@ def test_the_wrong_port_is_named_and_the_right_one_agrees(tmp_path):
     wrong, right = done.stdout.split("--- The network as it was")
     assert "are not equivalent!" in wrong
     assert "l2=0.001, which only the model has" in wrong
-    assert "initial accumulator  0.0 -> 1.0" in wrong
+    assert "initial accumulator  0 -> 1" in wrong
     assert "update_rule='tf1'" in wrong
     assert "are equivalent." in right
-    assert "the model is ported right" in right
+    assert "the model is ported right" in " ".join(right.split())
     assert picture.stat().st_size > 10_000
