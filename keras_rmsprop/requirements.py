@@ -13,8 +13,9 @@ class TensorFlowFor:
     ...     raise ModuleNotFoundError("deep inside", name="tensorflow")
     Traceback (most recent call last):
         ...
-    ModuleNotFoundError: keras_rmsprop.legacy needs TensorFlow, which is not installed: \
-`pip install tensorflow`. Without it keras_rmsprop.RMSprop trains on JAX and PyTorch.
+    ModuleNotFoundError: keras_rmsprop.legacy needs TensorFlow, which is not \
+installed: `pip install tensorflow`. Without it keras_rmsprop.RMSprop trains on JAX \
+and PyTorch.
     """
 
     def __init__(self, what):

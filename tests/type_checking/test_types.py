@@ -88,10 +88,6 @@ def test_the_packages_say_that_they_are_typed(package):
     assert (folder / "py.typed").is_file()
 
 
-# Those of comparisons are not annotated yet.
-_BARE = ("Comparison", "assert_equivalent", "compare")
-
-
 def _public_callables():
     """Gives each public function, and each public method of a public class, by name."""
     from compat_v1.keras import optimizer_v1, optimizers
@@ -102,7 +98,7 @@ def _public_callables():
         *(keras_rmsprop.RMSprop, keras_rmsprop.UpdateRule),
         *(legacy.Optimizer, legacy.RMSprop, optimizers.RMSprop, optimizer_v1.RMSprop),
         RMSPropOptimizer,
-        *(getattr(migration, name) for name in migration.__all__ if name not in _BARE),
+        *(getattr(migration, name) for name in migration.__all__),
     ]
     for root in roots:
         if not inspect.isclass(root):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import numbers
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,17 +26,17 @@ _STEPS = 100
 
 
 def compare(
-    reference,
-    candidate,
+    reference: Any,
+    candidate: Any,
     *,
-    model=None,
-    data=None,
-    steps=None,
-    batch_size=None,
-    rtol=None,
-    atol=None,
-    name_map=None,
-):
+    model: Any = None,
+    data: Any = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    name_map: Mapping[str, str] | None = None,
+) -> Comparison:
     """Trains with two optimizers from the same start and says how and why they differ.
 
     Both train a twin of the same model on the same batches, with loss and gradients
@@ -227,17 +229,17 @@ def _compare(work, first, second, rtol, atol):
 
 
 def assert_equivalent(
-    reference,
-    candidate,
+    reference: Any,
+    candidate: Any,
     *,
-    model=None,
-    data=None,
-    steps=None,
-    batch_size=None,
-    rtol=None,
-    atol=None,
-    name_map=None,
-):
+    model: Any = None,
+    data: Any = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    name_map: Mapping[str, str] | None = None,
+) -> None:
     """Asserts that two optimizers train alike, for use in tests.
 
     Args:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 
 from keras_rmsprop.migration.comparison import reporting
 from keras_rmsprop.migration.comparison.porting import Port
@@ -69,51 +70,51 @@ class Comparison:
     remark: str | None = None
 
     @property
-    def equivalent(self):
+    def equivalent(self) -> bool:
         """Whether every element stayed within the tolerance at every step."""
         return self.first_divergence is None and not self.unjudged
 
     @property
-    def first_divergence(self):
+    def first_divergence(self) -> int | None:
         """The first step, from 1, that left an element outside the tolerance."""
         return next((s.step for s in self.steps if s.mismatched), None)
 
     @property
-    def max_abs_difference(self):
+    def max_abs_difference(self) -> float:
         """Greatest absolute difference of any element after any step."""
         return max(step.max_abs_difference for step in self.steps)
 
     @property
-    def max_ulp(self):
+    def max_ulp(self) -> int:
         """Greatest number of representable values between two elements."""
         return max(step.max_ulp for step in self.steps)
 
     @property
-    def reference_loss(self):
+    def reference_loss(self) -> float | None:
         """Loss of the reference on the last batch, None if it is not recorded."""
         return self.steps[-1].reference_loss
 
     @property
-    def candidate_loss(self):
+    def candidate_loss(self) -> float | None:
         """Loss of the candidate on the last batch, None if it trained no model."""
         return self.steps[-1].candidate_loss
 
     @property
-    def summary(self):
+    def summary(self) -> str:
         """What came of it, in a sentence."""
         return reporting.summary(self)
 
-    def report(self):
+    def report(self) -> str:
         """Returns the findings as text, with the change that makes both equal."""
         return reporting.report(self)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"<Comparison of {self.reference} with {self.candidate}, "
             f"{len(self.steps)} steps: {self.summary}>"
         )
 
-    def to_json(self, path):
+    def to_json(self, path: str | os.PathLike) -> None:
         """Writes all figures to a JSON file.
 
         Non-finite numbers are the strings `"inf"`, `"-inf"` and `"nan"`. A file that
@@ -136,7 +137,7 @@ class Comparison:
         with replacing(path) as file:
             file.write(f"{text}\n".encode())
 
-    def plot(self, path):
+    def plot(self, path: str | os.PathLike) -> None:
         """Draws the divergence per step, what is left without each cause, and losses.
 
         Args:
