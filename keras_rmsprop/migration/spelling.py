@@ -28,7 +28,8 @@ staircase=False)'
     """
     if isinstance(value, (float, np.floating)):
         # As the user wrote it, where a variable has rounded it since.
-        rounded = np.float32(value)
+        with np.errstate(over="ignore"):
+            rounded = np.float32(value)
         return str(rounded) if float(rounded) == value else repr(float(value))
     if schedule_of(value):
         return call(*schedule_of(value))

@@ -176,7 +176,7 @@ def test_what_inspect_prints_goes_on(tmp_path, capsys):
     assert run(prefix) == 0
     printed = capsys.readouterr().out
     for text in (
-        "model.ckpt' is a TF1 Saver checkpoint.",
+        "is a TF1 Saver checkpoint.",
         "iterations: 3",
         "first/kernel   (3, 4)  float32  rms, momentum  yes",
         "    rho=0.9,",
