@@ -173,13 +173,16 @@ def _jax():
     import jax.numpy as jnp
     import optax
 
-    def donated(state, step):
-        """Returns a program of a function from state to state."""
+    def donated(state, step, gradients):
+        """Returns a program of a function from state and gradients to state.
+
+        Of gradients that it closed over, XLA would compute squares beforehand.
+        """
         held = {"state": state}
         compiled = jax.jit(step, donate_argnums=0)
 
         def once():
-            held["state"] = compiled(held["state"])
+            held["state"] = compiled(held["state"], gradients)
 
         return Program(once, lambda: jax.block_until_ready(held["state"]))
 
@@ -190,11 +193,11 @@ def _jax():
             [jnp.copy(v.value) for v in variables],
         )
 
-        def step(state):
+        def step(state, gradients):
             trained, held = optimizer.stateless_apply(state[0], gradients, state[1])
             return held, trained
 
-        return donated(state, step)
+        return donated(state, step, gradients)
 
     def eager(optimizer, variables, gradients):
         return Program(
@@ -216,11 +219,12 @@ def _jax():
             variables = [jnp.array(value) for value in values]
             gradients = [jnp.array(value) for value in values]
 
-            def step(state):
+            def step(state, gradients):
                 updates, held = transformation.update(gradients, state[0], state[1])
                 return held, optax.apply_updates(state[1], updates)
 
-            return donated((transformation.init(variables), variables), step)
+            state = transformation.init(variables), variables
+            return donated(state, step, gradients)
 
         return {"optax": {"": program}}
 
