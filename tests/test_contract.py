@@ -96,11 +96,11 @@ class NumericsTest(parameterized.TestCase):
                 "noisy": (1000.0, 1e-3),
                 "constant": (0.1, 0),
             },
-            sparse={"dense": False, "sparse": True},
+            kind={"dense": "dense", "sparse": "sparse", "xla": "xla"},
         )
     )
     def test_nearly_constant_gradients_keep_centered_steps_finite(
-        self, face, momentum, scale, sparse
+        self, face, momentum, scale, kind
     ):
         size, noise = scale
         normal = np.random.default_rng(0).normal(size=(300, 100, 1))
@@ -110,9 +110,9 @@ class NumericsTest(parameterized.TestCase):
             face, learning_rate=0.001, momentum=momentum, centered=True, epsilon=1e-7
         )
 
-        @tf.function
+        @tf.function(jit_compile=kind == "xla")
         def step(gradient):
-            if sparse:
+            if kind == "sparse":
                 gradient = slices(gradient, np.arange(100), rows=100)
             face.apply(optimizer, [gradient], [variable])
 

@@ -62,12 +62,6 @@ class Step(arrays.Step):
         return gradient.sum_duplicates(nse=gradient.nse)
 
 
-def _computed_once(radicand, mg, hyper):
-    # Every new mean of a centered step depends on all old ones by way of it. XLA
-    # would compute it again in the update of each, and first copy the old means.
-    return radicand if mg is None else jax.lax.optimization_barrier(radicand)
-
-
 OPERATIONS = formula.Operations(
     square=jnp.square,
     plus_square=lambda array, x, factor: array + factor * jnp.square(x),
@@ -83,7 +77,6 @@ OPERATIONS = formula.Operations(
         if jnp.issubdtype(array.dtype, jnp.floating)
         else None
     ),
-    computed_once=_computed_once,
 )
 
 
@@ -123,9 +116,18 @@ def _updated(rule, numbers, rate, gradient, slots, value):
     hyper, has_epsilon = arrays.scalars(rule, *numbers, gradient.dtype.name)
     hyper = hyper._replace(learning_rate=rate.astype(gradient.dtype))
     rounding = arrays.rounding(rule, slots)
-    return formula.update(
-        OPERATIONS, rounding, slots, gradient, hyper, has_epsilon, value
-    )
+    arguments = OPERATIONS, rounding, slots, gradient, hyper, has_epsilon, value
+    if jax.default_backend() == "cpu":
+        return formula.update_by_one(*arguments, _after)
+    return formula.update(*arguments)
+
+
+def _after(array, other):
+    if not other.size:
+        return array
+    # Times 1, which XLA cannot know.
+    bit = (other[(0,) * other.ndim] != 0).astype(int)
+    return array * (1 + (bit >> 1)).astype(array.dtype)
 
 
 def _assign(variable, slots, value, new):

@@ -28,7 +28,7 @@ class Blocks(NamedTuple):
 
 # Up to 1 << 15 elements most operations are done by one thread, which takes little
 # longer and, on a busy machine, waits for no other.
-CPU = Blocks(part=1 << 18, together=1 << 15)
+CPU = Blocks(part=1 << 19, together=1 << 15)
 # A device that has to be told of each operation has less to be told of.
 DEVICE = Blocks(part=1 << 22, together=1 << 22)
 
@@ -167,6 +167,7 @@ OPERATIONS = formula.Operations(
     least=_least,
     magnitude=_magnitude,
     times=torch.Tensor.mul_,
+    raised=torch.Tensor.add_,
     discounted=torch.mul,
     plus=lambda tensor, other, factor: tensor.add_(other, alpha=factor),
     toward=torch.lerp,

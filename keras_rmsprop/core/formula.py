@@ -28,7 +28,7 @@ def update(ops, rounding, slots, gradient, hyper, has_epsilon, variable=None):
     """
     gradient = _clipped(ops, rounding, slots, gradient)
     ms, mg = _means(ops, rounding, slots, gradient, hyper)
-    radicand = ops.computed_once(_radicand(ops, rounding, ms, mg, hyper), mg, hyper)
+    radicand = _radicand(ops, rounding, ms, mg, hyper)
     rests = None
     if may_rest(ops, slots, gradient, has_epsilon) and not _is_positive(ops, radicand):
         rests = _lacks_root(ops, rounding, radicand, hyper)
@@ -44,6 +44,43 @@ def update(ops, rounding, slots, gradient, hyper, has_epsilon, variable=None):
     momentum = move(ops.times(slots.momentum, hyper.momentum), hyper)
     step = momentum if variable is None else ops.minus(variable, momentum)
     return new._replace(momentum=momentum), step
+
+
+def update_by_one(ops, rounding, slots, gradient, hyper, has_epsilon, variable, after):
+    """Does the same in programs that write one array at a time.
+
+    Such is XLA's work on CPUs: cheap operations are computed again for each array that
+    needs them. Every new mean of a centered step depends on both former ones, which are
+    therefore copied before one of them is overwritten; that takes longer than all the
+    rest. Here each array is written in the place of one that is not read again, as long
+    as they come in this order.
+
+    Args:
+        after: Takes two arrays; returns the first, such that a compiler computes what
+            becomes of it after the second.
+
+    Other arguments, and what is returned, are those of `update`; it needs a variable.
+    """
+    former = slots, gradient
+    new, variable = update(ops, rounding, *former, hyper, has_epsilon, variable)
+    if new.mg is None:
+        return new, variable
+    slots, gradient = _after(after, former, variable)
+    ms = update(ops, rounding, slots, gradient, hyper, has_epsilon)[0].rms
+    slots, gradient = _after(after, former, ms)
+    gradient = _clipped(ops, rounding, slots, gradient)
+    _, mg = _means(ops, rounding, slots, gradient, hyper)
+    if _is_real(ops, gradient):
+        # An element that rests is known by its new mean of squares, too: it only fell.
+        radicand = _radicand(ops, rounding, ms, mg, hyper)
+        rests = _lacks_root(ops, rounding, radicand, hyper)
+        mg = ops.where(rests, _decayed(rounding, slots.mg, hyper), mg)
+    return new._replace(rms=ms, mg=mg), variable
+
+
+def _after(after, former, other):
+    slots, gradient = former
+    return slots.map(lambda slot: after(slot, other)), after(gradient, other)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +104,11 @@ class Operations:
         isfinite: Takes an array.
         greatest: Takes an array; returns the greatest number of its dtype, or None
             for a complex one.
-        computed_once: Takes an array, the mean gradient or None, and
-            `Hyperparameters`; returns the array, such that a compiler does not
-            compute it again wherever it is used.
         least: Takes a real array; returns its least element, NaN if one is, or None
             where that cannot be known now.
         magnitude: Likewise, a number that no element is farther from zero than.
         times: Takes an array and a number.
+        raised: Likewise; returns their sum.
         discounted: Likewise, for means.
         plus: Takes an array, another and its factor; returns `array + factor * other`.
         toward: Likewise, `array + (other - array) * factor`.
@@ -92,10 +127,10 @@ class Operations:
     clip: Callable
     isfinite: Callable
     greatest: Callable
-    computed_once: Callable = lambda array, mg, hyper: array
     least: Callable = lambda array: None
     magnitude: Callable = lambda array: None
     times: Callable = lambda array, number: number * array
+    raised: Callable = operator.add
     discounted: Callable = lambda array, number: number * array
     plus: Callable = lambda array, other, factor: array + factor * other
     toward: Callable = lambda array, other, factor: array + (other - array) * factor
@@ -246,7 +281,7 @@ def _radicand(ops, rounding, ms, mg, hyper):
         return ms + hyper.epsilon
     if rounding.epsilon_first:
         return ops.minus_square(ms + hyper.epsilon, mg)
-    return ops.minus_square(ms, mg) + hyper.epsilon
+    return ops.raised(ops.minus_square(ms, mg), hyper.epsilon)
 
 
 def _plus_step(ops, rounding, gradient, radicand, rests, array, hyper):
@@ -274,7 +309,7 @@ def _quotient(ops, rounding, gradient, radicand, hyper):
 def _divisor(ops, rounding, radicand, hyper):
     """Returns what the gradient is divided by."""
     root = ops.sqrt(radicand)
-    return root if rounding.epsilon_inside else root + hyper.epsilon
+    return root if rounding.epsilon_inside else ops.raised(root, hyper.epsilon)
 
 
 def may_rest(ops, slots, gradient, has_epsilon):

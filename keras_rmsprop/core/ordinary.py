@@ -9,20 +9,6 @@ def _greatest(tensor):
     return float(tensor.dtype.max) if tensor.dtype.is_floating else None
 
 
-def _computed_once(radicand, mg, hyper):
-    """Has XLA compute the radicand once, before what it is for.
-
-    Every new mean of a centered step depends on all old ones by way of it. XLA would
-    repeat that, in the update of each, and therefore copy the old means first, but it
-    repeats no division: this one is by 1, which XLA cannot know.
-    """
-    if mg is None or not radicand.dtype.is_floating or not execution.is_compiled():
-        return radicand
-    rate = hyper.learning_rate
-    one = tf.where(tf.math.is_nan(rate), 2 * tf.ones_like(rate), tf.ones_like(rate))
-    return radicand / one
-
-
 OPERATIONS = formula.Operations(
     square=tf.square,
     plus_square=lambda array, x, factor: array + factor * tf.square(x),
@@ -34,22 +20,37 @@ OPERATIONS = formula.Operations(
     clip=tf.clip_by_value,
     isfinite=tf.math.is_finite,
     greatest=_greatest,
-    computed_once=_computed_once,
 )
 
 
 def apply_dense(rounding, variable, slots, gradient, hyper, use_locking=False):
     """Applies one step to a whole variable; see `steps.apply_dense`."""
-    new, step = formula.update(
-        OPERATIONS, rounding, slots.map(_read), gradient, hyper, hyper.has_epsilon()
-    )
+    arguments = rounding, slots.map(_read), gradient, hyper, hyper.has_epsilon()
+    by_one = execution.is_compiled_for_cpu()
+    if by_one:
+        new, value = formula.update_by_one(
+            OPERATIONS, *arguments, _read(variable), _after
+        )
+    else:
+        new, step = formula.update(OPERATIONS, *arguments)
     writes = [
         _assign(slot, value, use_locking)
         for slot, value in zip(slots, new)
         if slot is not None
     ]
-    writes.append(_subtract(variable, step, use_locking))
+    if by_one:
+        writes.append(_assign(variable, value, use_locking))
+    else:
+        writes.append(_subtract(variable, step, use_locking))
     return tf.group(*writes)
+
+
+def _after(array, other):
+    if other.shape.num_elements() == 0:
+        return array
+    # Times 1, which XLA cannot know.
+    bit = tf.cast(tf.reshape(other, [-1])[0] != 0, tf.int32)
+    return array * tf.cast(1 + tf.bitwise.right_shift(bit, 1), array.dtype)
 
 
 def apply_sparse(rounding, variable, slots, gradient, indices, hyper, use_locking):

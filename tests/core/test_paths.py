@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_rmsprop import core
-from keras_rmsprop.core import compiled, duplicates, raw_kernels
+from keras_rmsprop.core import compiled, duplicates, formula, ordinary, raw_kernels
 from keras_rmsprop.core.native import steps as native
 from keras_rmsprop.core.raw_kernels import has_kernel
 from keras_rmsprop.update_rule import RULES, UpdateRule
@@ -63,6 +63,50 @@ def by_ordinary_ops():
 
 
 class PathsTest(parameterized.TestCase):
+    @parameterized.product(
+        rule=tuple(RULES),
+        momentum=(0.0, 0.9),
+        dtype=("float32", "float64", "complex64"),
+    )
+    def test_the_step_by_one_array_at_a_time_is_the_same(self, rule, momentum, dtype):
+        rule = UpdateRule.get(rule)
+        rounding = formula.rounding_of(rule, momentum > 0, formula.DENSE_KERNEL)
+        arguments = ordinary.OPERATIONS, rounding
+        hyper = core.Hyperparameters(0.01, 0.9, momentum, 1e-7).cast(
+            tf.dtypes.as_dtype(dtype)
+        )
+        rng = np.random.default_rng(0)
+        shape = (64, 8)
+        former = core.Slots(
+            rms=tf.ones(shape, dtype),
+            mg=tf.zeros(shape, dtype),
+            momentum=tf.zeros(shape, dtype) if momentum else None,
+        )
+        # Gradients that hardly change leave no variance after a while.
+        both = [(former, tf.zeros(shape, dtype))] * 2
+        rested = 0
+
+        @tf.function
+        def steps(gradient, both):
+            (slots, variable), (again, same) = both
+            counted = formula.counted(*arguments, slots, gradient, hyper, True)[1]
+            return counted, (
+                formula.update(*arguments, slots, gradient, hyper, True, variable),
+                formula.update_by_one(
+                    *arguments, again, gradient, hyper, True, same, ordinary._after
+                ),
+            )
+
+        for _ in range(300):
+            gradient = 1000 * (1 + 1e-6 * rng.normal(size=shape))
+            counted, both = steps(tf.cast(gradient, dtype), both)
+            if counted is not None:
+                rested += np.count_nonzero(counted)
+        self.assertTrue(rested or dtype != "float32")
+        for a, b in zip(*map(tf.nest.flatten, both)):
+            if a is not None:
+                np.testing.assert_array_equal(a, b)
+
     @parameterized.product(
         rule=("legacy", "tf1"),
         momentum=(0.0, 0.9),

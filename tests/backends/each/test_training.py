@@ -1,6 +1,7 @@
 """Training as users train: `fit`, loops of their own, and what goes around a step."""
 
 import copy
+import functools
 import pickle
 import subprocess
 import sys
@@ -106,6 +107,28 @@ def test_what_a_compiled_step_no_longer_sees_is_warned_of():
     net, _ = fitted(keras_rmsprop.RMSprop(0.01), epochs=1)
     with pytest.warns(UserWarning, match="keeps the former `rho`"):
         net.optimizer.rho = 0.5
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX compiles steps")
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("rule", ["keras", "keras2", "legacy", "tf1"])
+def test_centered_steps_overwrite_arrays_without_copies(rule, momentum):
+    import jax
+
+    variable = keras.Variable(np.ones(1 << 16, "float32"))
+    optimizer = keras_rmsprop.RMSprop(
+        0.01, momentum=momentum, centered=True, update_rule=rule
+    )
+    optimizer.build([variable])
+
+    # JAX has results take the places of donated arrays of their shape, in order.
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(trained, held, grads):
+        return optimizer.stateless_apply(held, grads, trained)
+
+    held = [each.value for each in optimizer.variables]
+    compiled = step.lower([variable.value], held, [variable.value]).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 1 << 16
 
 
 @pytest.mark.parametrize("rule", ["keras", "keras2"])
