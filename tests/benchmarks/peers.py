@@ -301,6 +301,14 @@ def _tf1(hyper):
     return tf.compat.v1.train.RMSPropOptimizer(**_tf1_arguments(hyper))
 
 
+class _Nothing(keras.optimizers.Optimizer):
+    """Has gradients computed, and does nothing with them."""
+
+    def apply(self, grads, trainable_variables=None):
+        with tf.control_dependencies(tf.nest.flatten(grads, expand_composites=True)):
+            self._iterations.assign_add(1)
+
+
 def _modes(make, variable=tf.Variable, session=False):
     """Returns the fields of a TensorFlow `Peer`."""
     compiled = {"": functools.partial(_tensorflow, make, variable, _compiled)}
@@ -433,6 +441,7 @@ def _tensorflow_add(problem, hyper):
 OURS = "ours"
 KERAS = "keras"
 LIMIT = "limit"
+NOTHING = "nothing"
 
 PEERS = {
     OURS: Peer("keras_rmsprop", ("keras_rmsprop",), **_modes(_ours, keras.Variable)),
@@ -477,6 +486,12 @@ PEERS = {
         "optax, jit, donated",
         ("jax", "optax"),
         {"compiled": {"": _optax}, "eager": {"": _optax}},
+    ),
+    NOTHING: Peer(
+        "an optimizer that does nothing",
+        ("keras",),
+        dense={},
+        optimizer=lambda hyper: _Nothing(hyper.learning_rate),
     ),
     LIMIT: Peer(
         "memory bandwidth",

@@ -475,6 +475,7 @@ _STYLES = {
     "tf1": dict(color="tab:blue", marker="^"),
     "torch": dict(color="tab:orange", marker="D"),
     "optax": dict(color="tab:green", marker="v"),
+    "nothing": dict(color="tab:gray", marker="o"),
     "limit": dict(color="tab:gray", marker="|"),
 }
 _COLORS = {True: "tab:green", False: "tab:red", None: "tab:gray"}

@@ -11,6 +11,7 @@ from measuring import Effort, run_in_turn, time_in_turn
 from peers import (
     KERAS,
     LIMIT,
+    NOTHING,
     OURS,
     PEERS,
     SLOW_TO_COMPILE,
@@ -244,7 +245,7 @@ class Fresh:
         variants = {
             peer: next(iter(PEERS[peer].dense["compiled"]))
             for peer in chosen
-            if peer != LIMIT
+            if peer not in (LIMIT, NOTHING)
         }
         script = str(pathlib.Path(__file__).with_name("fresh.py"))
         commands = {
@@ -382,7 +383,7 @@ def _embedding_model(vocabulary, keras, batches):
     return model, words.astype("int32"), random.integers(0, 10, 128 * batches)
 
 
-def _epochs(title, build, batches, target):
+def _epochs(title, build, batches, *targets):
     return Timed(
         title,
         {
@@ -390,7 +391,7 @@ def _epochs(title, build, batches, target):
             for name, peer in PEERS.items()
             if peer.optimizer
         },
-        [target],
+        targets,
     )
 
 
@@ -510,6 +511,7 @@ def rows(sizes):
         functools.partial(_embedding_model, sizes.vocabulary),
         sizes.batches[1],
         Target(0.15),
+        Target(1.5, NOTHING),
     )
     for name, hyper in hypers.items():
         found[f"fresh/{name}"] = Fresh(f"{many}, {name}", Problem(network), hyper)
