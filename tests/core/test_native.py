@@ -289,6 +289,32 @@ class ChecksTest(parameterized.TestCase):
             ),
         )
 
+    @parameterized.parameters("variables", "rms", "momentum")
+    def test_handles_of_another_number_change_nothing(self, left_out):
+        held = {
+            "variables": [variable.handle for variable, _ in self.held],
+            "rms": [slots.rms.handle for _, slots in self.held],
+            "momentum": [slots.momentum.handle for _, slots in self.held],
+        }
+        packed = {
+            name: [tf.stack(handles[1:] if name == left_out else handles)]
+            for name, handles in held.items()
+        }
+        self.assert_refused(
+            r"must hold .*\b[12]\b.*Received: [12]",
+            lambda: library.ops().keras_rmsprop_dense(
+                **packed,
+                mg=[],
+                gradients=[tf.ones((4, 2))] * 2,
+                form="keras",
+                learning_rate=0.1,
+                rho=0.9,
+                one_minus_rho=[],
+                momentum_discount=0.9,
+                epsilon=1e-7,
+            ),
+        )
+
     def test_slots_of_another_shape_change_nothing(self):
         variable, slots = self.held[0]
         slots = slots._replace(rms=tf.Variable(tf.ones(3)))

@@ -199,12 +199,14 @@ class LockedVariables {
                    std::vector<Var*>* found) {
     OpInputList handles;
     TF_RETURN_IF_ERROR(context->input_list(list, &handles));
-    for (const Tensor& handle : handles) {
-      RefCountPtr<Var> variable;
-      TF_RETURN_IF_ERROR(tensorflow::LookupResource(
-          context, handle.scalar<ResourceHandle>()(), &variable));
-      found->push_back(variable.get());
-      held_.push_back(std::move(variable));
+    for (const Tensor& some : handles) {
+      const auto each = some.flat<ResourceHandle>();
+      for (int64_t i = 0; i < each.size(); ++i) {
+        RefCountPtr<Var> variable;
+        TF_RETURN_IF_ERROR(tensorflow::LookupResource(context, each(i), &variable));
+        found->push_back(variable.get());
+        held_.push_back(std::move(variable));
+      }
     }
     return absl::OkStatus();
   }
@@ -400,6 +402,11 @@ class DenseOp : public StepOp<T> {
     std::vector<Parts> parts;
     TF_RETURN_IF_ERROR(FindParts(context, &locked,
                                  {"variables", "rms", "mg", "momentum"}, &parts));
+    if (parts.size() != static_cast<size_t>(gradients.size())) {
+      return errors::InvalidArgument("`variables` must hold a variable for each of ",
+                                     gradients.size(),
+                                     " gradients. Received: ", parts.size());
+    }
     locked.Lock();
     for (size_t i = 0; i < parts.size(); ++i) {
       TF_RETURN_IF_ERROR(CheckParts(parts[i], DataTypeToEnum<T>::value));
@@ -613,9 +620,11 @@ class SparseOp : public StepOp<T> {
   static constexpr int64_t kRowsAhead = 4, kCyclesToReachARow = 500;
 };
 
+// Handles of variables may come one by one, which orders the reads of each in a graph, or
+// many in one tensor, which costs less.
 REGISTER_OP("KerasRmsprop>Dense")
-    .Input("variables: N * resource")
-    .Input("rms: N * resource")
+    .Input("variables: V * resource")
+    .Input("rms: R * resource")
     .Input("mg: C * resource")
     .Input("momentum: M * resource")
     .Input("gradients: N * T")
@@ -626,6 +635,8 @@ REGISTER_OP("KerasRmsprop>Dense")
     .Input("epsilon: T")
     .Attr("form: {'kernel', 'keras', 'legacy'}")
     .Attr("N: int >= 1")
+    .Attr("V: int >= 1")
+    .Attr("R: int >= 1")
     .Attr("C: int >= 0")
     .Attr("M: int >= 0")
     .Attr("P: int >= 0")

@@ -68,6 +68,7 @@ class Together:
         groups = collections.defaultdict(list)
         for place, variable in enumerate(variables):
             groups[variable.device, variable.dtype].append(place)
+        self._form = _DENSE_FORMS[rounding]
         self._groups = [
             (
                 places,
@@ -75,10 +76,26 @@ class Together:
                 {
                     "variables": [variables[place].handle for place in places],
                     **_handles([slots[place] for place in places]),
-                    "form": _DENSE_FORMS[rounding],
                 },
             )
             for (_, dtype), places in groups.items()
+        ]
+
+    @functools.cached_property
+    def _packed(self):
+        """The groups, with each list of handles in one tensor.
+
+        To hand hundreds of tensors to an op takes longer than to update small
+        variables. In a function it has to be done: TensorFlow orders there what is
+        done with a variable by its handle.
+        """
+        return [
+            (
+                places,
+                dtype,
+                {k: [tf.stack(v)] if len(v) > 1 else v for k, v in held.items()},
+            )
+            for places, dtype, held in self._groups
         ]
 
     def apply(self, gradients, hyper):
@@ -96,10 +113,13 @@ class Together:
         done = [
             dense(
                 gradients=[gradients[place] for place in places],
+                form=self._form,
                 **held,
                 **_scalars(hyper, dtype),
             )
-            for places, dtype, held in self._groups
+            for places, dtype, held in (
+                self._packed if tf.executing_eagerly() else self._groups
+            )
         ]
         return done[0] if len(done) == 1 else tf.group(*done)
 

@@ -126,7 +126,11 @@ def load(path, state_type, variable_type):
         )
     with (
         open(path, "rb") as file,
-        archive_errors(path, "a valid state file"),
+        archive_errors(
+            path,
+            "a whole file of `OptimizerState.save` (`migration.read_state` reads "
+            "those of other programs)",
+        ),
         zipfile.ZipFile(file) as archive,
     ):
         header = _header(archive)
@@ -159,9 +163,7 @@ def load(path, state_type, variable_type):
 
 def _header(archive):
     if not is_state_file(archive):
-        raise ValueError(
-            f"it has no {HEADER!r}. `migration.read_state` reads files of other kinds"
-        )
+        raise ValueError(f"it has no {HEADER!r}")
     if archive.getinfo(HEADER).file_size > _MAX_HEADER_BYTES:
         raise ValueError(f"its {HEADER!r} is larger than any state needs")
     try:
