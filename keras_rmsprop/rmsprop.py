@@ -40,12 +40,13 @@ class RMSprop(Shown, Step, keras.optimizers.Optimizer):
     - Sparse gradients (`tf.IndexedSlices`, as embeddings give) update only the
       rows they name; Keras decays every row. `sparse_updates="dense"` gives
       Keras' behaviour. (Weight decay and moving averages, where asked for, are
-      not part of the update and go over all rows.)
+      not part of the update and go over all rows. On JAX and PyTorch embeddings
+      have dense gradients.)
     - Slices that share an index are summed first; Keras squares them one by one.
     - Centered steps stay finite where rounding makes the variance negative.
     - Gradients, indices and arguments are checked, and wrong ones refused before
-      anything changes. Only what XLA compiles (`jit_compile=True`) cannot check
-      indices: there, one out of range is dropped.
+      anything changes. Only what XLA compiles (`jit_compile=True`, and every step on
+      JAX) cannot check indices: there, one out of range is dropped.
     - `update_rule` selects the numerics of TF1 or OptimizerV2 instead.
     - Variables may come later: one optimizer serves several models, and layers that
       are unfrozen. Their slots start as those of new variables, and moving averages
@@ -96,7 +97,7 @@ class RMSprop(Shown, Step, keras.optimizers.Optimizer):
             are accumulated, and then applied, as dense ones.
         name: Name of the optimizer and prefix of its variables.
         update_rule: `"keras"`, `"keras2"`, `"legacy"`, `"tf1"`, or an `UpdateRule`.
-            On CPU, and not compiled by XLA, the last three give the bits of
+            On TensorFlow, on CPU and not compiled by XLA, the last three give those of
             `tf.keras.optimizers.RMSprop` of TensorFlow 2.11 to 2.15 (with
             `sparse_updates="dense"`), `tf.keras.optimizers.legacy.RMSprop` and
             `tf.compat.v1.train.RMSPropOptimizer`. Defaults to `"keras"`.
@@ -258,6 +259,7 @@ class RMSprop(Shown, Step, keras.optimizers.Optimizer):
                 `ShardedVariable` stands for its shards.
 
         Raises:
+            TypeError: If `variables` is no list of variables.
             ValueError: If a variable has another dtype, or belongs to another
                 `tf.distribute.Strategy` than the optimizer.
         """

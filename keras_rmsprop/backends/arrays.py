@@ -36,6 +36,7 @@ class Step(common.Step):
                 Defaults to those that the optimizer was built with.
 
         Raises:
+            TypeError: If `trainable_variables` is no list of variables.
             ValueError: If gradients and variables do not fit, before any of
                 them changes.
         """

@@ -3,7 +3,7 @@
 import warnings
 from typing import Any
 
-from keras_rmsprop import mistakes
+from keras_rmsprop import arguments, mistakes
 from keras_rmsprop.annotations import GradsAndVars
 
 
@@ -67,6 +67,7 @@ class Step:
                 raise TypeError(
                     mistakes.no_variable("trainable_variables", variable, gradient)
                 )
+            arguments.check_dtype(variable)
 
     def _take_on(self, variables):
         """Makes slots for variables that have none."""

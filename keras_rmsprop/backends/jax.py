@@ -117,16 +117,20 @@ def _updated(rule, numbers, rate, gradient, slots, value):
     hyper = hyper._replace(learning_rate=rate.astype(gradient.dtype))
     rounding = arrays.rounding(rule, slots)
     arguments = OPERATIONS, rounding, slots, gradient, hyper, has_epsilon, value
-    if jax.default_backend() == "cpu":
+    if jax.default_backend() == "cpu" and not _is_split(value):
         return formula.update_by_one(*arguments, _after)
     return formula.update(*arguments)
 
 
+def _is_split(array):
+    """Whether an array's type says how devices share it: then JAX takes no element."""
+    spec = getattr(getattr(jax.typeof(array), "sharding", None), "spec", ())
+    return any(part is not None for part in spec)
+
+
 def _after(array, other):
-    if not other.size:
-        return array
-    # Times 1, which XLA cannot know.
-    bit = (other[(0,) * other.ndim] != 0).astype(int)
+    # Times 1, which XLA cannot know: it does not see that the one bit is shifted out.
+    bit = jnp.any(other[(slice(1),) * other.ndim] != 0).astype(int)
     return array * (1 + (bit >> 1)).astype(array.dtype)
 
 

@@ -44,7 +44,8 @@ def sum_duplicates(values, indices, rows, compiled=False):
 
 def _steps(ascending):
     """1 where an element differs from the one before it, 0 elsewhere."""
-    return tf.cast(ascending[1:] != ascending[:-1], ascending.dtype)
+    # In graphs of TF1 `!=` asks whether these are the same tensor.
+    return tf.cast(tf.not_equal(ascending[1:], ascending[:-1]), ascending.dtype)
 
 
 def map_values(function, gradient):

@@ -21,13 +21,6 @@ def is_compiled():
     )
 
 
-def is_compiled_for_cpu():
-    """Whether that is so, and no other device is there to compile for."""
-    return is_compiled() and not (
-        tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU")
-    )
-
-
 def is_eager_program():
     """Whether code runs eagerly, or in a function that an eager program calls.
 

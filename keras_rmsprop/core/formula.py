@@ -26,15 +26,9 @@ def update(ops, rounding, slots, gradient, hyper, has_epsilon, variable=None):
     Returns:
         `Slots` of arrays, and the new variable; without one, the array to subtract.
     """
-    gradient = _clipped(ops, rounding, slots, gradient)
-    ms, mg = _means(ops, rounding, slots, gradient, hyper)
-    radicand = _radicand(ops, rounding, ms, mg, hyper)
-    rests = None
-    if may_rest(ops, slots, gradient, has_epsilon) and not _is_positive(ops, radicand):
-        rests = _lacks_root(ops, rounding, radicand, hyper)
-        if mg is not None and _is_real(ops, gradient):
-            ms = ops.where(rests, _decayed(rounding, slots.rms, hyper), ms)
-            mg = ops.where(rests, _decayed(rounding, slots.mg, hyper), mg)
+    gradient, ms, mg, radicand, rests = _moments(
+        ops, rounding, slots, gradient, hyper, has_epsilon
+    )
     new = slots._replace(rms=ms, mg=mg)
     move = functools.partial(_plus_step, ops, rounding, gradient, radicand, rests)
     if slots.momentum is None and variable is None:
@@ -52,8 +46,11 @@ def update_by_one(ops, rounding, slots, gradient, hyper, has_epsilon, variable, 
     Such is XLA's work on CPUs: cheap operations are computed again for each array that
     needs them. Every new mean of a centered step depends on both former ones, which are
     therefore copied before one of them is overwritten; that takes longer than all the
-    rest. Here each array is written in the place of one that is not read again, as long
-    as they come in this order.
+    rest. Written in the order momentum, variable, `rms`, `mg`, each array takes the
+    place of one that is not read again.
+
+    Where the variance is within rounding of zero, a compiler may round it otherwise for
+    each array. What rests is then decided apart for each; all stay finite.
 
     Args:
         after: Takes two arrays; returns the first, such that a compiler computes what
@@ -61,26 +58,17 @@ def update_by_one(ops, rounding, slots, gradient, hyper, has_epsilon, variable, 
 
     Other arguments, and what is returned, are those of `update`; it needs a variable.
     """
-    former = slots, gradient
-    new, variable = update(ops, rounding, *former, hyper, has_epsilon, variable)
+    new, variable = update(ops, rounding, slots, gradient, hyper, has_epsilon, variable)
     if new.mg is None:
         return new, variable
-    slots, gradient = _after(after, former, variable)
-    ms = update(ops, rounding, slots, gradient, hyper, has_epsilon)[0].rms
-    slots, gradient = _after(after, former, ms)
-    gradient = _clipped(ops, rounding, slots, gradient)
-    _, mg = _means(ops, rounding, slots, gradient, hyper)
-    if _is_real(ops, gradient):
-        # An element that rests is known by its new mean of squares, too: it only fell.
-        radicand = _radicand(ops, rounding, ms, mg, hyper)
-        rests = _lacks_root(ops, rounding, radicand, hyper)
-        mg = ops.where(rests, _decayed(rounding, slots.mg, hyper), mg)
+
+    def moments_after(array, ms=None):
+        later = slots.map(lambda slot: after(slot, array)), after(gradient, array)
+        return _moments(ops, rounding, *later, hyper, has_epsilon, ms)
+
+    ms = moments_after(variable)[1]
+    mg = moments_after(ms, ms)[2]
     return new._replace(rms=ms, mg=mg), variable
-
-
-def _after(after, former, other):
-    slots, gradient = former
-    return slots.map(lambda slot: after(slot, other)), after(gradient, other)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,6 +240,25 @@ def _clipped(ops, rounding, slots, gradient):
 _FAR_BEYOND_FLOAT16 = 1e6
 
 
+def _moments(ops, rounding, slots, gradient, hyper, has_epsilon, ms=None):
+    """Returns the clipped gradient, both new means, the radicand, and what rests.
+
+    The mean of squares may be given, where it is new already. An element that rests is
+    known by that, too: it only fell.
+    """
+    gradient = _clipped(ops, rounding, slots, gradient)
+    means = _means(ops, rounding, slots, gradient, hyper)
+    ms, mg = means if ms is None else (ms, means[1])
+    radicand = _radicand(ops, rounding, ms, mg, hyper)
+    rests = None
+    if may_rest(ops, slots, gradient, has_epsilon) and not _is_positive(ops, radicand):
+        rests = _lacks_root(ops, rounding, radicand, hyper)
+        if mg is not None and _is_real(ops, gradient):
+            ms = ops.where(rests, _decayed(rounding, slots.rms, hyper), ms)
+            mg = ops.where(rests, _decayed(rounding, slots.mg, hyper), mg)
+    return gradient, ms, mg, radicand, rests
+
+
 def _means(ops, rounding, slots, gradient, hyper):
     """Returns the discounted means, of squares and of gradients, after this one."""
     share = one_minus_rho(hyper)
@@ -326,7 +333,8 @@ def _is_positive(ops, radicand):
 def _lacks_root(ops, rounding, radicand, hyper):
     """Returns where nothing can be divided by; not where a gradient was NaN."""
     if not _is_real(ops, radicand):
-        return _divisor(ops, rounding, radicand, hyper) == 0
+        # No `==`: in graphs of TF1 it asks whether these are the same tensor.
+        return abs(_divisor(ops, rounding, radicand, hyper)) <= 0
     if rounding.epsilon_inside:
         return radicand <= 0
     return (radicand < 0) | (_divisor(ops, rounding, radicand, hyper) <= 0)

@@ -1,5 +1,7 @@
 """Steps by ordinary ops, which every device and every compiler has."""
 
+import functools
+
 import tensorflow as tf
 
 from keras_rmsprop.core import execution, formula
@@ -26,30 +28,31 @@ OPERATIONS = formula.Operations(
 def apply_dense(rounding, variable, slots, gradient, hyper, use_locking=False):
     """Applies one step to a whole variable; see `steps.apply_dense`."""
     arguments = rounding, slots.map(_read), gradient, hyper, hyper.has_epsilon()
-    by_one = execution.is_compiled_for_cpu()
-    if by_one:
+    if slots.mg is not None and _is_written_by_one(variable):
         new, value = formula.update_by_one(
             OPERATIONS, *arguments, _read(variable), _after
         )
+        last = functools.partial(_assign, variable, value)
     else:
         new, step = formula.update(OPERATIONS, *arguments)
+        last = functools.partial(_subtract, variable, step)
     writes = [
         _assign(slot, value, use_locking)
         for slot, value in zip(slots, new)
         if slot is not None
     ]
-    if by_one:
-        writes.append(_assign(variable, value, use_locking))
-    else:
-        writes.append(_subtract(variable, step, use_locking))
-    return tf.group(*writes)
+    return tf.group(*writes, last(use_locking))
+
+
+def _is_written_by_one(variable):
+    """Whether XLA compiles the step for a CPU."""
+    return execution.is_compiled() and "/device:CPU:" in variable.device
 
 
 def _after(array, other):
-    if other.shape.num_elements() == 0:
-        return array
-    # Times 1, which XLA cannot know.
-    bit = tf.cast(tf.reshape(other, [-1])[0] != 0, tf.int32)
+    # Times 1, which XLA cannot know: it does not see that the one bit is shifted out.
+    first = tf.not_equal(tf.reshape(other, [-1])[:1], 0)
+    bit = tf.cast(tf.reduce_any(first), tf.int32)
     return array * tf.cast(1 + tf.bitwise.right_shift(bit, 1), array.dtype)
 
 

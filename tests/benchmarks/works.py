@@ -511,7 +511,7 @@ def rows(sizes):
         functools.partial(_embedding_model, sizes.vocabulary),
         sizes.batches[1],
         Target(0.15),
-        Target(1.5, NOTHING),
+        Target(None, NOTHING, native=1.5),
     )
     for name, hyper in hypers.items():
         found[f"fresh/{name}"] = Fresh(f"{many}, {name}", Problem(network), hyper)

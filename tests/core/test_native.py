@@ -289,23 +289,21 @@ class ChecksTest(parameterized.TestCase):
             ),
         )
 
-    @parameterized.parameters("variables", "rms", "momentum")
-    def test_handles_of_another_number_change_nothing(self, left_out):
-        held = {
-            "variables": [variable.handle for variable, _ in self.held],
-            "rms": [slots.rms.handle for _, slots in self.held],
-            "momentum": [slots.momentum.handle for _, slots in self.held],
-        }
-        packed = {
-            name: [tf.stack(handles[1:] if name == left_out else handles)]
-            for name, handles in held.items()
-        }
+    @parameterized.parameters("variables", "rms", "mg", "momentum", "gradients")
+    def test_another_number_of_handles_changes_nothing(self, one_less):
+        self.held = [variables_of(self.rule, 0.9, True, (4, 2)) for _ in range(2)]
+        self.before = [values_of(*held) for held in self.held]
+        given = {"variables": [variable.handle for variable, _ in self.held]}
+        for name in ("rms", "mg", "momentum"):
+            given[name] = [getattr(slots, name).handle for _, slots in self.held]
+        given["gradients"] = [tf.ones((4, 2))] * 2
+        given[one_less] = given[one_less][1:]
+        for name in given.keys() - {"gradients"}:
+            given[name] = [tf.stack(given[name])]
         self.assert_refused(
             r"must hold .*\b[12]\b.*Received: [12]",
             lambda: library.ops().keras_rmsprop_dense(
-                **packed,
-                mg=[],
-                gradients=[tf.ones((4, 2))] * 2,
+                **given,
                 form="keras",
                 learning_rate=0.1,
                 rho=0.9,

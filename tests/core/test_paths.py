@@ -107,6 +107,25 @@ class PathsTest(parameterized.TestCase):
             if a is not None:
                 np.testing.assert_array_equal(a, b)
 
+    @parameterized.product(rule=tuple(RULES), momentum=(0.0, 0.9))
+    def test_xla_copies_no_array_for_a_centered_step(self, rule, momentum):
+        rule = UpdateRule.get(rule)
+        hyper = core.Hyperparameters(0.01, 0.9, momentum, 1e-7).cast("float32")
+        with tf.device("CPU:0"):
+            variable, slots = state(rule, momentum, True, shape=(1 << 12,))
+        gradient = tf.ones(1 << 12)
+
+        @tf.function(jit_compile=True)
+        def step(gradient):
+            core.apply_dense(rule, variable, slots, gradient, hyper)
+
+        program = step.experimental_get_compiler_ir(gradient)(stage="optimized_hlo")
+        self.assertIn("f32[4096]", program)
+        self.assertNotRegex(program, r"f32\[4096\]\S* copy\(")
+        before = variable.numpy()
+        step(gradient)
+        self.assertTrue((variable.numpy() < before).all())
+
     @parameterized.product(
         rule=("legacy", "tf1"),
         momentum=(0.0, 0.9),
@@ -296,3 +315,13 @@ class SumDuplicatesTest(parameterized.TestCase):
         np.testing.assert_array_equal(actual[7], 0)
         kept = distinct.numpy()[distinct.numpy() < 7]
         self.assertEqual(sorted(kept), sorted(set(indices)))
+
+    def test_graphs_of_tf1_sum_as_xla_does(self):
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            summed, distinct = session.run(
+                duplicates.sum_duplicates(
+                    tf.constant([[1.0], [2.0], [4.0]]), tf.constant([3, 1, 3]), 5, True
+                )
+            )
+        self.assertEqual(summed.tolist(), [[2.0], [5.0], [0.0]])
+        self.assertEqual(distinct.tolist(), [1, 3, 5])

@@ -36,7 +36,7 @@ def test_the_code_of_a_page_runs(path, tmp_path, monkeypatch):
 
 
 def test_few_blocks_are_not_run():
-    """Only what an old TensorFlow alone can run is exempt, each with its reason."""
+    """Only what another environment has to run is exempt, each with its reason."""
     exempt = [
         (pages.name(path), block.not_run)
         for path in pages.PAGES
@@ -44,7 +44,7 @@ def test_few_blocks_are_not_run():
         if block.not_run
     ]
     assert all(reason for _, reason in exempt)
-    assert len(exempt) <= 4, exempt
+    assert len(exempt) <= 5, exempt
 
 
 @pytest.mark.parametrize("path", pages.PAGES, ids=pages.name)

@@ -242,7 +242,9 @@ absl::Status FindParts(OpKernelContext* context, LockedVariables* locked,
     std::vector<Var*> variables;
     TF_RETURN_IF_ERROR(locked->Add(context, lists[part], &variables));
     if (part == kVariable) found->resize(variables.size());
-    if (part > kRms && variables.empty()) continue;
+    OpInputList given;
+    TF_RETURN_IF_ERROR(context->input_list(lists[part], &given));
+    if (part > kRms && given.size() == 0) continue;
     if (variables.size() != found->size()) {
       return errors::InvalidArgument("`", lists[part], "` must hold ", found->size(),
                                      " variables. Received: ", variables.size());
@@ -620,8 +622,8 @@ class SparseOp : public StepOp<T> {
   static constexpr int64_t kRowsAhead = 4, kCyclesToReachARow = 500;
 };
 
-// Handles of variables may come one by one, which orders the reads of each in a graph, or
-// many in one tensor, which costs less.
+// Handles may come one by one, by which TensorFlow orders in a graph what is done with
+// each variable, or many in one tensor, which costs less.
 REGISTER_OP("KerasRmsprop>Dense")
     .Input("variables: V * resource")
     .Input("rms: R * resource")

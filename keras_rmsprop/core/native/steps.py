@@ -68,35 +68,17 @@ class Together:
         groups = collections.defaultdict(list)
         for place, variable in enumerate(variables):
             groups[variable.device, variable.dtype].append(place)
-        self._form = _DENSE_FORMS[rounding]
-        self._groups = [
-            (
-                places,
-                dtype,
-                {
-                    "variables": [variables[place].handle for place in places],
-                    **_handles([slots[place] for place in places]),
-                },
+        pack = _packed if tf.executing_eagerly() else list
+        self._groups = []
+        for (_, dtype), places in groups.items():
+            handles = {
+                "variables": [variables[place].handle for place in places],
+                **_handles([slots[place] for place in places]),
+            }
+            held = {name: pack(each) for name, each in handles.items()}
+            self._groups.append(
+                (places, dtype, held | {"form": _DENSE_FORMS[rounding]})
             )
-            for (_, dtype), places in groups.items()
-        ]
-
-    @functools.cached_property
-    def _packed(self):
-        """The groups, with each list of handles in one tensor.
-
-        To hand hundreds of tensors to an op takes longer than to update small
-        variables. In a function it has to be done: TensorFlow orders there what is
-        done with a variable by its handle.
-        """
-        return [
-            (
-                places,
-                dtype,
-                {k: [tf.stack(v)] if len(v) > 1 else v for k, v in held.items()},
-            )
-            for places, dtype, held in self._groups
-        ]
 
     def apply(self, gradients, hyper):
         """Applies one step.
@@ -113,13 +95,10 @@ class Together:
         done = [
             dense(
                 gradients=[gradients[place] for place in places],
-                form=self._form,
                 **held,
                 **_scalars(hyper, dtype),
             )
-            for places, dtype, held in (
-                self._packed if tf.executing_eagerly() else self._groups
-            )
+            for places, dtype, held in self._groups
         ]
         return done[0] if len(done) == 1 else tf.group(*done)
 
@@ -151,6 +130,15 @@ def _handles(slots):
         name: [slot.handle for slot in held if slot is not None]
         for name, held in zip(("rms", "mg", "momentum"), zip(*slots))
     }
+
+
+def _packed(handles):
+    """Returns handles as one tensor, in a list.
+
+    To hand hundreds to an op takes longer than to update small variables. Not so in a
+    function: there TensorFlow orders what is done with a variable by its handle.
+    """
+    return [tf.stack(handles)] if len(handles) > 1 else handles
 
 
 def _scalars(hyper, dtype):

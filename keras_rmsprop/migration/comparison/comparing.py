@@ -99,7 +99,8 @@ def compare(
         A `Comparison`.
 
     Raises:
-        ValueError: If an argument is not as described.
+        ValueError: If an argument is not as described, or if Keras does not run on
+            TensorFlow and the reference is no recording, or `model` is given.
 
     Example:
 

@@ -3,6 +3,7 @@
 import copy
 import functools
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -143,7 +144,10 @@ def test_fit_goes_on_after_averages_became_the_variables(rule):
 @pytest.mark.parametrize("rule", ["legacy", "tf1"])
 def test_rules_learn_compiled_and_not(rule):
     results = []
-    for compiled in (True, False) if BACKEND == "jax" else (False,):
+    # PyTorch compiles models by way of C++.
+    for compiled in (
+        (True, False) if BACKEND == "jax" or shutil.which("g++") else (False,)
+    ):
         net, losses = fitted(
             keras_rmsprop.RMSprop(0.01, update_rule=rule, centered=True),
             jit_compile=compiled,

@@ -72,8 +72,8 @@ def read_state(
         variables: List of the variables. For a Keras 3 file: the model, which gives
             the names that the file lacks and so the values of its variables, or its
             `trainable_variables`, which give the names alone. For an optimizer: those
-            to read, with their values; `tf_keras` and eager TF1 optimizers only know
-            the names otherwise. Defaults to None.
+            to read, with their values, or the model; `tf_keras` and eager TF1
+            optimizers only know the names otherwise. Defaults to None.
         session: Session that holds the variables of a TF1 graph. Defaults to None.
         optimizer_name: Which optimizer of a checkpoint to read, if there are more:
             the `name` of a TF1 optimizer (or the name scope of its operations,

@@ -1,5 +1,6 @@
 """Reads a live optimizer."""
 
+from keras_rmsprop import mistakes
 from keras_rmsprop.migration.state import holders
 from keras_rmsprop.migration.state.optimizer_state import OptimizerState, VariableState
 
@@ -9,13 +10,16 @@ def read(optimizer, variables=None, session=None):
 
     Args:
         optimizer: The optimizer.
-        variables: List of the variables to read. Defaults to all it has slots for.
+        variables: List of the variables to read, or their model. Defaults to all it
+            has slots for.
         session: Session that holds the variables of a TF1 graph.
 
     Returns:
         An `OptimizerState`.
     """
     source = holders.adapter(optimizer, session)
+    if mistakes.is_model(variables):
+        variables = variables.trainable_variables
     rows = source.rows(variables)
     names = [name for name, _, _ in rows]
     unknown = [name for name, _, slots in rows if not slots]
