@@ -124,7 +124,7 @@ def _updated(rule, numbers, rate, gradient, slots, value):
 
 def _is_split(array):
     """Whether an array's type says how devices share it: then JAX takes no element."""
-    spec = getattr(getattr(jax.typeof(array), "sharding", None), "spec", ())
+    spec = getattr(getattr(array.aval, "sharding", None), "spec", ())
     return any(part is not None for part in spec)
 
 

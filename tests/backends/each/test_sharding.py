@@ -77,3 +77,28 @@ def test_slots_are_laid_out_like_their_variables(name):
             assert slot.sharding.is_equivalent_to(expected, slot.ndim)
             assert len(slot.sharding.device_set) == 4
     assert split == (0 if name == "data" else 2)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_arrays_whose_types_say_how_they_are_split_take_centered_steps(jit):
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    kinds = getattr(jax.sharding, "AxisType", None)
+    if kinds is None:
+        pytest.skip("this JAX has no such types")
+    mesh = jax.make_mesh((4,), ("part",), axis_types=(kinds.Explicit,))
+    variable = keras.Variable(np.ones((8, 2), "float32"))
+    optimizer = keras_rmsprop.RMSprop(0.01, momentum=0.9, centered=True)
+    optimizer.build([variable])
+    state = [each.value for each in optimizer.variables]
+    gradient = np.arange(16, dtype="float32").reshape(8, 2)
+    step = jax.jit(optimizer.stateless_apply) if jit else optimizer.stateless_apply
+    (expected,), _ = step(state, [gradient], [variable.value])
+
+    def split(array):
+        return jax.device_put(array, NamedSharding(mesh, PartitionSpec("part")))
+
+    with jax.set_mesh(mesh):
+        held = [split(each) if each.ndim else each for each in state]
+        (received,), _ = step(held, [split(gradient)], [split(variable.value)])
+    np.testing.assert_allclose(received, expected, rtol=1e-6)
