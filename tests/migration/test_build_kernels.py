@@ -2,9 +2,12 @@
 
 import os
 import pathlib
+import signal
 import stat
 import subprocess
+import sys
 import threading
+import time
 from unittest import mock
 
 import pytest
@@ -95,6 +98,43 @@ def test_parallel_builds_leave_one_whole_file(directory):
             thread.join()
     (installed,) = directory.iterdir()
     assert installed.read_bytes() == content
+
+
+def test_a_killed_build_leaves_what_was_there(directory, tmp_path):
+    with compiling(b"earlier"):
+        command("--output", directory)
+    begun = tmp_path / "begun"
+    slow = tmp_path / "slow-compiler"
+    # Writes a part of its output, as it may be when the process is killed.
+    slow.write_text(
+        f"#!/bin/sh\nwhile [ $1 != -o ]; do shift; done\n"
+        f'echo part > "$2"; touch {begun}; sleep 60\n'
+    )
+    slow.chmod(0o755)
+    build = subprocess.Popen(
+        [sys.executable, "-m", "keras_rmsprop.migration.cli"]
+        + ["build-kernels", "--output", str(directory)],
+        env={
+            **os.environ,
+            "CXX": str(slow),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        },
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not begun.exists():
+            assert build.poll() is None
+            time.sleep(0.05)
+    finally:
+        os.killpg(build.pid, signal.SIGKILL)
+        build.wait()
+    (installed,) = directory.glob("*.so")
+    assert installed.read_bytes() == b"earlier"
+    with compiling(b"later"):
+        assert command("--output", directory) == 0
+    assert installed.read_bytes() == b"later"
 
 
 def test_the_compilers_message_is_shown(directory, monkeypatch, capsys, tmp_path):
