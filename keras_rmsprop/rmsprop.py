@@ -97,8 +97,8 @@ class RMSprop(Shown, Step, keras.optimizers.Optimizer):
             are accumulated, and then applied, as dense ones.
         name: Name of the optimizer and prefix of its variables.
         update_rule: `"keras"`, `"keras2"`, `"legacy"`, `"tf1"`, or an `UpdateRule`.
-            On TensorFlow, on CPU and not compiled by XLA, the last three give those of
-            `tf.keras.optimizers.RMSprop` of TensorFlow 2.11 to 2.15 (with
+            On TensorFlow, on CPU and not compiled by XLA, the last three give the bits
+            of `tf.keras.optimizers.RMSprop` of TensorFlow 2.11 to 2.15 (with
             `sparse_updates="dense"`), `tf.keras.optimizers.legacy.RMSprop` and
             `tf.compat.v1.train.RMSPropOptimizer`. Defaults to `"keras"`.
         sparse_updates: `"lazy"` leaves rows that the gradient does not name, and
