@@ -172,18 +172,19 @@ class Step(common.Step):
                 self.update_step(gradient, variable, learning_rate)
 
     def _update(self, grads, variables, learning_rate):
-        rate = keras.ops.convert_to_tensor(learning_rate)
+        rate = self._as_array(learning_rate)
         rule, numbers = self.update_rule, (self.rho, self.momentum, self.epsilon)
-        updates = [
-            (gradient, variable, self._slots[id(variable)])
-            for gradient, variable in zip(grads, variables)
-        ]
-        for update in updates:
-            if self._is_sparse(update[0]):
+        dense = []
+        for gradient, variable in zip(grads, variables):
+            update = gradient, variable, self._slots[id(variable)]
+            if self._is_sparse(gradient):
                 self._update_rows(rule, numbers, rate, *update)
-        dense = [update for update in updates if not self._is_sparse(update[0])]
+            else:
+                dense.append(update)
         if dense:
-            self._update_dense(rule, numbers, rate, *map(list, zip(*dense)))
+            self._update_dense(rule, numbers, rate, *zip(*dense))
+
+    _as_array = staticmethod(keras.ops.convert_to_tensor)
 
     def _map_values(self, function, gradient):
         """Applies a function to a dense gradient, or to the values of a sparse one."""

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import keras
@@ -53,6 +54,10 @@ class Step(arrays.Step):
             id(v): (v.value.shape, v.value.dtype, v.value.device)
             for v in self._trainable_variables
         }
+        for name in arrays.Slots._fields:
+            slots = (getattr(each, name) for each in self._slots.values())
+            with torch.no_grad():
+                _lay_together([slot for slot in slots if slot is not None])
 
     def _fits_as_it_is(self, gradient, variable):
         # What most gradients are is found out first: all that is done for each
@@ -82,18 +87,19 @@ class Step(arrays.Step):
             variable.value.sub_(variable.value * self.weight_decay * rate)
 
     def _update_dense(self, rule, numbers, rate, grads, variables, slots):
-        names = slots[0].names()
-        held = ([getattr(each, name) for each in slots] for name in names)
-        columns = map(_tensors, (variables, *held))
+        columns = zip(arrays.Slots._fields, zip(*slots))
+        held = {name: each for name, each in columns if each[0] is not None}
         groups = collections.defaultdict(list)
-        for value, gradient, *held in zip(next(columns), grads, *columns):
-            groups[value.dtype, value.device].append((value, gradient, *held))
+        for row in zip(_tensors(variables), grads, *map(_tensors, held.values())):
+            groups[row[0].dtype, row[0].device].append(row)
         for (dtype, device), rows in groups.items():
             hyper, has_epsilon = _scalars(rule, numbers, rate, dtype)
 
-            def step(value, gradient, *held, hyper=hyper, has_epsilon=has_epsilon):
-                held = arrays.Slots(**dict(zip(names, held)))
-                new, value = _updated(rule, hyper, has_epsilon, held, gradient, value)
+            def step(ops, value, gradient, *each, hyper=hyper, has_epsilon=has_epsilon):
+                each = arrays.Slots(**dict(zip(held, each)))
+                new, value = _updated(
+                    ops, rule, hyper, has_epsilon, each, gradient, value
+                )
                 return value, *(each for each in new if each is not None)
 
             _in_blocks(step, rows, CPU if device.type == "cpu" else DEVICE)
@@ -104,12 +110,24 @@ class Step(arrays.Step):
         indices = gradient.indices()[0]
         held = slots.map(lambda slot: slot.value[indices])
         new, rows = _updated(
-            rule, hyper, has_epsilon, held, gradient.values(), value[indices]
+            OPERATIONS,
+            rule,
+            hyper,
+            has_epsilon,
+            held,
+            gradient.values(),
+            value[indices],
         )
         for slot, each in zip(slots, new):
             if slot is not None:
                 slot.value.index_copy_(0, indices, each)
         value.index_copy_(0, indices, rows)
+
+    @staticmethod
+    def _as_array(rate):
+        if isinstance(rate, keras.Variable):
+            return _tensors([rate])[0]
+        return keras.ops.convert_to_tensor(rate)
 
     _is_sparse = staticmethod(
         lambda gradient: (
@@ -156,39 +174,80 @@ def _plus_quotient(tensor, rate, one, root):
     return tensor.addcdiv_(one, root, value=rate)
 
 
-OPERATIONS = formula.Operations(
-    square=torch.square,
-    plus_square=lambda tensor, x, factor: tensor.addcmul_(x, x, value=factor),
-    minus_square=lambda tensor, x: torch.addcmul(tensor, x, x, value=-1),
-    sqrt=torch.sqrt,
-    rsqrt=torch.rsqrt,
-    where=torch.where,
-    zeros_like=torch.zeros_like,
-    clip=torch.clip,
-    isfinite=torch.isfinite,
-    greatest=lambda tensor: (
-        torch.finfo(tensor.dtype).max if tensor.dtype.is_floating_point else None
-    ),
-    least=_least,
-    magnitude=_magnitude,
-    times=torch.Tensor.mul_,
-    raised=torch.Tensor.add_,
-    discounted=torch.mul,
-    plus=lambda tensor, other, factor: tensor.add_(other, alpha=factor),
-    toward=torch.lerp,
-    minus=torch.Tensor.sub_,
-    plus_quotient=_plus_quotient,
-)
-# Where the former means are not asked for again.
-IN_PLACE = dataclasses.replace(
-    OPERATIONS, discounted=torch.Tensor.mul_, toward=torch.Tensor.lerp_
-)
+def _operations(empty_like=lambda tensor: None):
+    """Returns two `Operations`: the second write new means in place of the former.
+
+    Args:
+        empty_like: Takes a tensor; returns memory for another like it, or None, for
+            which PyTorch takes some anew.
+    """
+    new = empty_like
+    aside = formula.Operations(
+        square=lambda tensor: torch.square(tensor, out=new(tensor)),
+        plus_square=lambda tensor, x, factor: tensor.addcmul_(x, x, value=factor),
+        minus_square=lambda tensor, x: torch.addcmul(
+            tensor, x, x, value=-1, out=new(tensor)
+        ),
+        sqrt=lambda tensor: torch.sqrt(tensor, out=new(tensor)),
+        rsqrt=torch.rsqrt,
+        where=torch.where,
+        zeros_like=torch.zeros_like,
+        clip=torch.clip,
+        isfinite=torch.isfinite,
+        greatest=lambda tensor: (
+            torch.finfo(tensor.dtype).max if tensor.dtype.is_floating_point else None
+        ),
+        least=_least,
+        magnitude=_magnitude,
+        times=torch.Tensor.mul_,
+        plus_number=lambda tensor, number: torch.add(tensor, number, out=new(tensor)),
+        raised=torch.Tensor.add_,
+        discounted=lambda tensor, number: torch.mul(tensor, number, out=new(tensor)),
+        plus=lambda tensor, other, factor: tensor.add_(other, alpha=factor),
+        toward=lambda tensor, other, factor: torch.lerp(
+            tensor, other, factor, out=new(tensor)
+        ),
+        minus=torch.Tensor.sub_,
+        plus_quotient=_plus_quotient,
+    )
+    in_place = dataclasses.replace(
+        aside, discounted=torch.Tensor.mul_, toward=torch.Tensor.lerp_
+    )
+    return aside, in_place
 
 
-def _updated(rule, hyper, has_epsilon, slots, gradient, value):
+OPERATIONS = _operations()
+
+
+class _Scratch:
+    """Memory for what the formula needs in between, the same for each block.
+
+    To find pages for new memory takes a CPU longer than an operation.
+    """
+
+    BLOCKS = 6  # What a centered step needs; where means rest, it takes more anew.
+
+    def __init__(self, like, elements):
+        self._memory = like.new_empty(self.BLOCKS, elements)
+        self._taken = 0
+
+    def clear(self):
+        """Gives all of it away again."""
+        self._taken = 0
+
+    def empty_like(self, tensor):
+        """Returns a part of it, or None where not enough is left."""
+        if self._taken == self.BLOCKS or tensor.numel() > self._memory.shape[1]:
+            return None
+        self._taken += 1
+        return self._memory[self._taken - 1, : tensor.numel()].view(tensor.shape)
+
+
+def _updated(operations, rule, hyper, has_epsilon, slots, gradient, value):
     """Returns what the step makes of slots and a variable, in their memory or new."""
-    may_rest = formula.may_rest(OPERATIONS, slots, gradient, has_epsilon)
-    ops = OPERATIONS if may_rest else IN_PLACE
+    ops, in_place = operations
+    if not formula.may_rest(ops, slots, gradient, has_epsilon):
+        ops = in_place
     rounding = arrays.rounding(rule, slots)
     return formula.update(ops, rounding, slots, gradient, hyper, has_epsilon, value)
 
@@ -202,9 +261,11 @@ def _tensors(variables):
     return [variable._value for variable in variables]
 
 
+_name_of = functools.lru_cache(keras.backend.standardize_dtype)
+
+
 def _scalars(rule, numbers, rate, dtype):
-    name = keras.backend.standardize_dtype(dtype)
-    hyper, has_epsilon = arrays.scalars(rule, *numbers, name)
+    hyper, has_epsilon = arrays.scalars(rule, *numbers, _name_of(dtype))
     rate = rate.to(dtype)
     # Operations take a number along, where it can be known without waiting.
     if _can_look(rate):
@@ -216,16 +277,17 @@ def _in_blocks(step, rows, blocks):
     """Takes a step for each row, of about so many elements at a time.
 
     Args:
-        step: Takes tensors as in a row, returns the new variable and the new slots. The
-            variable may be None: then returns what to subtract from it.
+        step: Takes what `_operations` returns and tensors as in a row, returns the new
+            variable and the new slots. The variable may be None: then returns what to
+            subtract from it.
         rows: Lists of tensors of one dtype: a variable, its gradient, its slots.
         blocks: `Blocks`.
     """
-    small, elements = [], 0
+    large, small, elements = [], [], 0
     for row in rows:
         count = row[0].numel()
         if count >= blocks.small:
-            _in_parts(step, row, blocks.part)
+            large.append(row)
             continue
         if elements + count > blocks.together:
             _together(step, small)
@@ -234,32 +296,72 @@ def _in_blocks(step, rows, blocks):
         elements += count
     if small:
         _together(step, small)
+    if large:
+        _in_parts(step, large, blocks.part)
 
 
-def _in_parts(step, row, size):
-    """Takes the step of one large variable."""
-    variable, gradient, *slots = row
-    if row[0].numel() <= size or not all(
-        tensor.is_contiguous() for tensor in (variable, *slots)
-    ):
-        parts = ([tensor] for tensor in row)
-    else:
-        parts = (tensor.reshape(-1).split(size) for tensor in row)
-    for value, gradient, *held in zip(*parts):
-        for tensor, new in zip((value, *held), step(value, gradient, *held)):
-            if new is not tensor:
-                tensor.copy_(new)
+def _in_parts(step, rows, size):
+    """Takes the steps of large variables."""
+    size = min(size, max(variable.numel() for variable, *_ in rows))
+    scratch = _Scratch(rows[0][0], size)
+    operations = _operations(scratch.empty_like)
+    for variable, gradient, *slots in rows:
+        row = variable, gradient, *slots
+        if variable.numel() <= size or not all(
+            tensor.is_contiguous() for tensor in (variable, *slots)
+        ):
+            parts = ([tensor] for tensor in row)
+        else:
+            parts = (tensor.reshape(-1).split(size) for tensor in row)
+        for value, gradient, *held in zip(*parts):
+            scratch.clear()
+            stepped = step(operations, value, gradient, *held)
+            for tensor, new in zip((value, *held), stepped):
+                if new is not tensor:
+                    tensor.copy_(new)
 
 
 def _together(step, rows):
     """Takes the step of small variables as that of one."""
-    variables, *columns = zip(*rows)
-    # Private, but what PyTorch's own data parallelism packs gradients with, since 0.4.
-    packed = map(torch._utils._flatten_dense_tensors, columns)
-    taken, *new = (
-        torch._utils._unflatten_dense_tensors(each, variables)
-        for each in step(None, *packed)
-    )
-    torch._foreach_sub_(variables, taken)
-    for slots, each in zip(columns[1:], new):
-        torch._foreach_copy_(slots, each)
+    variables, gradients, *slots = zip(*rows)
+    lying = [_as_one(each) for each in slots]
+    held = [_flattened(each) if one is None else one for each, one in zip(slots, lying)]
+    taken, *new = step(OPERATIONS, None, _flattened(gradients), *held)
+    torch._foreach_sub_(variables, _unflattened(taken, variables))
+    for each, one, stepped in zip(slots, lying, new):
+        if one is None:
+            torch._foreach_copy_(each, _unflattened(stepped, variables))
+        elif one is not stepped:
+            one.copy_(stepped)
+
+
+# Private, but what PyTorch's own data parallelism packs gradients with, since 0.4.
+_flattened = torch._utils._flatten_dense_tensors
+_unflattened = torch._utils._unflatten_dense_tensors
+
+
+def _lay_together(slots):
+    """Moves the small ones of slots into common memory, in their order.
+
+    There `_together` finds them as one, without a copy.
+    """
+    groups = collections.defaultdict(list)
+    for slot in slots:
+        if slot._value.numel() < CPU.small:
+            groups[slot._value.dtype, slot._value.device].append(slot._value)
+    for values in groups.values():
+        for value, place in zip(values, _unflattened(_flattened(values), values)):
+            value.data = place
+
+
+def _as_one(tensors):
+    """Returns those that follow each other in memory as one tensor, or None."""
+    first, last = tensors[0], tensors[-1]
+    start = end = first.data_ptr()
+    for tensor in tensors:
+        if tensor.data_ptr() != end or not tensor.is_contiguous():
+            return None
+        end += tensor.nbytes
+    if first.untyped_storage().data_ptr() != last.untyped_storage().data_ptr():
+        return None
+    return first.as_strided(((end - start) // first.element_size(),), (1,))

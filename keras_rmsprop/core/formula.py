@@ -75,9 +75,9 @@ def update_by_one(ops, rounding, slots, gradient, hyper, has_epsilon, variable, 
 class Operations:
     """What the formula asks of an array library, beside arithmetic.
 
-    `plus_square` and those that have a default may write into their first argument.
-    It is not looked at again, but for the means that `discounted` and `toward` take
-    where `may_rest`.
+    `plus_square` and those that have a default, but `plus_number`, may write into their
+    first argument. It is not looked at again, but for the means that `discounted` and
+    `toward` take where `may_rest`.
 
     Attributes:
         square: Takes an array.
@@ -96,7 +96,8 @@ class Operations:
             where that cannot be known now.
         magnitude: Likewise, a number that no element is farther from zero than.
         times: Takes an array and a number.
-        raised: Likewise; returns their sum.
+        plus_number: Likewise; returns their sum.
+        raised: Likewise.
         discounted: Likewise, for means.
         plus: Takes an array, another and its factor; returns `array + factor * other`.
         toward: Likewise, `array + (other - array) * factor`.
@@ -118,6 +119,7 @@ class Operations:
     least: Callable = lambda array: None
     magnitude: Callable = lambda array: None
     times: Callable = lambda array, number: number * array
+    plus_number: Callable = operator.add
     raised: Callable = operator.add
     discounted: Callable = lambda array, number: number * array
     plus: Callable = lambda array, other, factor: array + factor * other
@@ -285,9 +287,9 @@ def _radicand(ops, rounding, ms, mg, hyper):
     if not rounding.epsilon_inside:
         return ms if mg is None else ops.minus_square(ms, mg)
     if mg is None:
-        return ms + hyper.epsilon
+        return ops.plus_number(ms, hyper.epsilon)
     if rounding.epsilon_first:
-        return ops.minus_square(ms + hyper.epsilon, mg)
+        return ops.minus_square(ops.plus_number(ms, hyper.epsilon), mg)
     return ops.raised(ops.minus_square(ms, mg), hyper.epsilon)
 
 

@@ -333,3 +333,58 @@ def test_large_strided_and_small_variables_are_updated_alike(monkeypatch):
         np.testing.assert_array_equal(one, other)
     for one, other in zip(results[0], alone):
         np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="blocks are of PyTorch")
+@pytest.mark.parametrize("rule", ["keras", "keras2", "legacy", "tf1"])
+@pytest.mark.parametrize("centered", [False, True])
+def test_a_step_in_blocks_is_that_of_the_whole(rule, centered, monkeypatch):
+    from keras_rmsprop.backends import torch as backend
+
+    def trained():
+        (variable,) = programs.variables(shapes=((100, 7),))
+        optimizer = keras_rmsprop.RMSprop(
+            0.1, 0.5, 0.9, 0.0, centered=centered, update_rule=rule
+        )
+        rng = np.random.default_rng(0)
+        for _ in range(5):
+            # Ones: a variance of zero, where elements of a centered step rest.
+            gradient = rng.normal(size=(100, 7)).astype("float32")
+            gradient[30:50] = 1
+            gradient[50:60] = 0
+            optimizer.apply([keras.ops.array(gradient)], [variable])
+        return [v.numpy() for v in (variable, *optimizer.variables)]
+
+    whole = trained()
+    monkeypatch.setattr(backend, "CPU", backend.Blocks(64, 64, 64))
+    assert all(np.isfinite(value).all() for value in whole)
+    for one, other in zip(whole, trained()):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="slots lie together on PyTorch")
+def test_small_slots_are_updated_as_one_wherever_they_lie():
+    from keras_rmsprop.backends import torch as backend
+
+    shapes = ((3, 4), (5,), (), (0,), (2, 2))
+    rng = np.random.default_rng(0)
+    grads = [[rng.normal(size=s).astype("float32") for s in shapes] for _ in range(4)]
+    grads[1][1] = None
+
+    def trained(moved=()):
+        variables = [keras.Variable(np.ones(s, "float32")) for s in shapes]
+        optimizer = keras_rmsprop.RMSprop(0.1, momentum=0.9, centered=True)
+        optimizer.build(variables)
+        slots = [slot._value for slot in optimizer._velocities]
+        assert backend._as_one(slots[:3]) is not None
+        for index in moved:
+            slots[index].data = slots[index].data.clone()
+            assert backend._as_one(slots[:3]) is None
+        for each in grads:
+            optimizer.apply(each, variables)
+        return [v.numpy() for v in (*variables, *optimizer.variables)]
+
+    expected = trained()
+    for moved in ((0,), (1, 2)):
+        for one, other in zip(trained(moved), expected):
+            np.testing.assert_array_equal(one, other)
