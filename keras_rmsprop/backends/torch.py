@@ -1,7 +1,6 @@
 """The step on PyTorch: in place, a block of elements at a time."""
 
 import collections
-import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -175,20 +174,22 @@ def _plus_quotient(tensor, rate, one, root):
 
 
 def _operations(empty_like=lambda tensor: None):
-    """Returns two `Operations`: the second write new means in place of the former.
+    """Returns `Operations` that write into what the formula does not look at again.
 
     Args:
         empty_like: Takes a tensor; returns memory for another like it, or None, for
             which PyTorch takes some anew.
     """
     new = empty_like
-    aside = formula.Operations(
+    return formula.Operations(
         square=lambda tensor: torch.square(tensor, out=new(tensor)),
         plus_square=lambda tensor, x, factor: tensor.addcmul_(x, x, value=factor),
         minus_square=lambda tensor, x: torch.addcmul(
             tensor, x, x, value=-1, out=new(tensor)
         ),
-        sqrt=lambda tensor: torch.sqrt(tensor, out=new(tensor)),
+        sqrt=lambda tensor, spent: torch.sqrt(
+            tensor, out=tensor if spent else new(tensor)
+        ),
         rsqrt=torch.rsqrt,
         where=torch.where,
         zeros_like=torch.zeros_like,
@@ -202,18 +203,13 @@ def _operations(empty_like=lambda tensor: None):
         times=torch.Tensor.mul_,
         plus_number=lambda tensor, number: torch.add(tensor, number, out=new(tensor)),
         raised=torch.Tensor.add_,
-        discounted=lambda tensor, number: torch.mul(tensor, number, out=new(tensor)),
+        discounted=torch.Tensor.mul_,
         plus=lambda tensor, other, factor: tensor.add_(other, alpha=factor),
-        toward=lambda tensor, other, factor: torch.lerp(
-            tensor, other, factor, out=new(tensor)
-        ),
+        toward=torch.Tensor.lerp_,
         minus=torch.Tensor.sub_,
         plus_quotient=_plus_quotient,
+        overwrites=True,
     )
-    in_place = dataclasses.replace(
-        aside, discounted=torch.Tensor.mul_, toward=torch.Tensor.lerp_
-    )
-    return aside, in_place
 
 
 OPERATIONS = _operations()
@@ -225,7 +221,7 @@ class _Scratch:
     To find pages for new memory takes a CPU longer than an operation.
     """
 
-    BLOCKS = 6  # What a centered step needs; where means rest, it takes more anew.
+    BLOCKS = 2  # What most steps need; where elements rest, they take more anew.
 
     def __init__(self, like, elements):
         self._memory = like.new_empty(self.BLOCKS, elements)
@@ -243,11 +239,8 @@ class _Scratch:
         return self._memory[self._taken - 1, : tensor.numel()].view(tensor.shape)
 
 
-def _updated(operations, rule, hyper, has_epsilon, slots, gradient, value):
+def _updated(ops, rule, hyper, has_epsilon, slots, gradient, value):
     """Returns what the step makes of slots and a variable, in their memory or new."""
-    ops, in_place = operations
-    if not formula.may_rest(ops, slots, gradient, has_epsilon):
-        ops = in_place
     rounding = arrays.rounding(rule, slots)
     return formula.update(ops, rounding, slots, gradient, hyper, has_epsilon, value)
 

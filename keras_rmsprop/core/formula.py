@@ -77,14 +77,14 @@ class Operations:
 
     `plus_square` and those that have a default, but `plus_number`, may write into their
     first argument. It is not looked at again, but for the means that `discounted` and
-    `toward` take where `may_rest`.
+    `toward` take, unless `overwrites`.
 
     Attributes:
         square: Takes an array.
         plus_square: Takes an array, another and a factor; returns
             `array + factor * square(other)`.
         minus_square: Takes two arrays; returns `array - square(other)`.
-        sqrt: Takes an array.
+        sqrt: Takes an array, and whether it may write into it.
         rsqrt: Takes an array, returns the reciprocal of its root.
         where: Takes a condition and two arrays.
         zeros_like: Takes an array.
@@ -104,6 +104,7 @@ class Operations:
         minus: Takes two arrays.
         plus_quotient: Takes an array, a number and two arrays; returns
             `array + number * one / other`.
+        overwrites: Whether `discounted` and `toward` write into their first argument.
     """
 
     square: Callable
@@ -126,6 +127,7 @@ class Operations:
     toward: Callable = lambda array, other, factor: array + (other - array) * factor
     minus: Callable = operator.sub
     plus_quotient: Callable = lambda array, rate, one, root: array + rate * one / root
+    overwrites: bool = False
 
 
 class Rounding(NamedTuple):
@@ -253,11 +255,15 @@ def _moments(ops, rounding, slots, gradient, hyper, has_epsilon, ms=None):
     ms, mg = means if ms is None else (ms, means[1])
     radicand = _radicand(ops, rounding, ms, mg, hyper)
     rests = None
-    if may_rest(ops, slots, gradient, has_epsilon) and not _is_positive(ops, radicand):
+    if may_rest(ops, slots, gradient, has_epsilon) and not _has_root(
+        ops, rounding, radicand, has_epsilon
+    ):
         rests = _lacks_root(ops, rounding, radicand, hyper)
         if mg is not None and _is_real(ops, gradient):
-            ms = ops.where(rests, _decayed(rounding, slots.rms, hyper), ms)
-            mg = ops.where(rests, _decayed(rounding, slots.mg, hyper), mg)
+            square = ops.square(gradient)
+            decayed = functools.partial(_decayed, ops, rounding, hyper)
+            ms = ops.where(rests, decayed(slots.rms, ms, square), ms)
+            mg = ops.where(rests, decayed(slots.mg, mg, gradient), mg)
     return gradient, ms, mg, radicand, rests
 
 
@@ -275,8 +281,10 @@ def _means(ops, rounding, slots, gradient, hyper):
     return ms, ops.plus(ops.discounted(slots.mg, hyper.rho), gradient, share)
 
 
-def _decayed(rounding, mean, hyper):
-    """Returns a discounted mean after a gradient of zero."""
+def _decayed(ops, rounding, hyper, mean, new, x):
+    """Returns what a discounted mean, of which `x` made another, makes of zero."""
+    if ops.overwrites:
+        return new - one_minus_rho(hyper) * x
     if rounding.incremental:
         return mean - mean * one_minus_rho(hyper)
     return hyper.rho * mean
@@ -296,7 +304,9 @@ def _radicand(ops, rounding, ms, mg, hyper):
 def _plus_step(ops, rounding, gradient, radicand, rests, array, hyper):
     """Returns an array, or none, plus the step before momentum."""
     if array is not None and rests is None and rounding.quotient == "divided":
-        divisor = _divisor(ops, rounding, radicand, hyper)
+        # With `epsilon` outside of the root, the radicand can be the mean itself.
+        spent = rounding.epsilon_inside
+        divisor = _divisor(ops, rounding, radicand, hyper, spent)
         return ops.plus_quotient(array, hyper.learning_rate, gradient, divisor)
     step = _quotient(ops, rounding, gradient, radicand, hyper)
     if rests is not None:
@@ -315,9 +325,9 @@ def _quotient(ops, rounding, gradient, radicand, hyper):
     return hyper.learning_rate * gradient / _divisor(ops, rounding, radicand, hyper)
 
 
-def _divisor(ops, rounding, radicand, hyper):
-    """Returns what the gradient is divided by."""
-    root = ops.sqrt(radicand)
+def _divisor(ops, rounding, radicand, hyper, spent=False):
+    """Returns what the gradient is divided by; may write into a spent radicand."""
+    root = ops.sqrt(radicand, spent)
     return root if rounding.epsilon_inside else ops.raised(root, hyper.epsilon)
 
 
@@ -326,10 +336,12 @@ def may_rest(ops, slots, gradient, has_epsilon):
     return not has_epsilon or (slots.mg is not None and _is_real(ops, gradient))
 
 
-def _is_positive(ops, radicand):
-    """Whether all of it is known to be above zero."""
+def _has_root(ops, rounding, radicand, has_epsilon):
+    """Whether all of it is known to have a root that can be divided by."""
     least = ops.least(radicand) if _is_real(ops, radicand) else None
-    return least is not None and least > 0
+    if least is None:
+        return False
+    return least > 0 or (least == 0 and has_epsilon and not rounding.epsilon_inside)
 
 
 def _lacks_root(ops, rounding, radicand, hyper):

@@ -262,6 +262,30 @@ def test_steps_stay_finite_where_a_denominator_vanishes(rule, arguments):
     assert (held[1].numpy()[2:] != 1).all()
 
 
+@pytest.mark.parametrize("rule", ["keras", "keras2", "legacy", "tf1"])
+def test_elements_without_a_variance_rest_while_their_means_decay(rule):
+    (variable,) = programs.variables(shapes=((3,),))
+    before = variable.numpy()
+    optimizer = keras_rmsprop.RMSprop(
+        0.1, momentum=0.9, centered=True, update_rule=rule
+    )
+    optimizer.build([variable])
+    # Only of the last element is a mean of squares less than a squared mean.
+    for held, values in (
+        (optimizer._velocities, [1, 4, 1]),
+        (optimizer._average_gradients, [0, 1, 2]),
+    ):
+        held[0].assign(keras.ops.array(values, "float32"))
+    optimizer.apply([keras.ops.array([1.0, 2.0, 2.0])], [variable])
+    (mean_square,) = optimizer._velocities
+    (mean,) = optimizer._average_gradients
+    (momentum,) = optimizer._momentums
+    np.testing.assert_allclose(mean_square.numpy(), [1, 4, 0.9], rtol=1e-6)
+    np.testing.assert_allclose(mean.numpy(), [0.1, 1.1, 1.8], rtol=1e-6)
+    assert (momentum.numpy() != 0).tolist() == [True, True, False]
+    assert (variable.numpy() != before).tolist() == [True, True, False]
+
+
 @pytest.mark.parametrize(
     "gradient, named",
     [
