@@ -8,6 +8,15 @@ def is_resource(variable):
     return hasattr(variable, "handle")
 
 
+def is_on_own_cpu(variable):
+    """Whether this is a resource variable of a CPU of this process."""
+    return (
+        is_resource(variable)
+        and variable.device.startswith("/job:localhost/")
+        and "/device:CPU:" in variable.device
+    )
+
+
 def is_compiled():
     """Whether the code being traced is compiled by XLA (`jit_compile=True`)."""
     if tf.executing_eagerly():

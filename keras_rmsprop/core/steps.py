@@ -217,8 +217,46 @@ def _prepared(rule, variables, slots, kept):
     )
     if not kept or not rounds_alike or tf.distribute.has_strategy():
         return each
-    step = tf.function(each, autograph=False)
-    return lambda gradients, hyper: step(gradients, hyper.as_tensors())
+    # Ops in a function that is called by an op run one after the other. XLA's programs,
+    # each of which may keep but one core busy, are better off side by side.
+    by_op = not compiled.pays(rule, variables) and all(
+        map(execution.is_on_own_cpu, variables)
+    )
+    return _traced_once(each, variables, by_op)
+
+
+def _traced_once(step, variables, by_op):
+    """Returns a function of gradients and hyperparameters as a graph that is kept.
+
+    To find out which trace a call needs takes `tf.function` several times as long as
+    steps of small variables. Here hyperparameters alone decide.
+
+    Args:
+        step: Function of a list of gradients and of `Hyperparameters`.
+        variables: List of the variables that it updates.
+        by_op: Whether to call the graph by an op, which takes least.
+    """
+    function = tf.function(step, autograph=False)
+    specs = [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
+    traces = {}
+
+    def call(gradients, hyper):
+        hyper = hyper.as_tensors()
+        *scalars, least_epsilon = hyper
+        scalars = [value for value in scalars if value is not None]
+        kind = hyper.one_minus_rho is None, least_epsilon, *(v.dtype for v in scalars)
+        if kind not in traces:
+            trace = function.get_concrete_function(specs, hyper)
+            traces[kind] = trace, trace.captured_inputs
+        trace, captured = traces[kind]
+        if by_op:
+            tf.raw_ops.StatefulPartitionedCall(
+                args=[*gradients, *scalars, *captured], Tout=[], f=trace
+            )
+        else:
+            trace(gradients, hyper)
+
+    return call
 
 
 def _split(rule, variables, slots, kept, taken):

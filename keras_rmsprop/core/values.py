@@ -67,8 +67,9 @@ class Hyperparameters(NamedTuple):
         import tensorflow as tf
 
         def tensor(value):
-            number = isinstance(value, (int, float))
-            return tf.constant(value, tf.float64) if number else value
+            if isinstance(value, (int, float)):
+                return tf.constant(value, tf.float64)
+            return value if value is None else tf.convert_to_tensor(value)
 
         # These few, so that other values do not trace it anew. Float16 can tell the
         # first from zero, and all other dtypes the second.

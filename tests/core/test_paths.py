@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_rmsprop import core
-from keras_rmsprop.core import compiled, duplicates, formula, ordinary, raw_kernels
+from keras_rmsprop.core import (
+    compiled,
+    duplicates,
+    formula,
+    ordinary,
+    raw_kernels,
+    steps,
+)
 from keras_rmsprop.core.native import steps as native
 from keras_rmsprop.core.raw_kernels import has_kernel
 from keras_rmsprop.update_rule import RULES, UpdateRule
@@ -189,6 +196,61 @@ class PathsTest(parameterized.TestCase):
                     )
             results.append([v.numpy() for v, _ in states])
         np.testing.assert_allclose(*results, rtol=2e-6, atol=1e-6)
+
+    @parameterized.product(
+        momentum=(0.0, 0.9), centered=(False, True), large=(False, True)
+    )
+    def test_a_kept_graph_follows_the_steps_one_by_one(self, momentum, centered, large):
+        rule = UpdateRule.get("keras")
+        rate = tf.constant(0.01)
+        hypers = (
+            core.Hyperparameters(0.01, 0.9, momentum, 1e-7, 1 - 0.9),
+            core.Hyperparameters(0.1, 0.8, momentum, 1e-7, 1 - 0.8),  # Same kinds.
+            core.Hyperparameters(rate, 0.9, momentum, 1e-7, 1 - 0.9),
+            core.Hyperparameters(rate, tf.Variable(0.9), momentum, 1e-7),
+            core.Hyperparameters(rate, 0.9, momentum, 0.0),
+            core.Hyperparameters(tf.constant(0.01, tf.float64), 0.9, momentum, 0.0),
+            core.Hyperparameters(0.01, 0.9, momentum, 1e-7, 1 - 0.9),
+        )
+        gradients = np.random.default_rng(1).normal(size=(2, 11, 8)).astype("float32")
+        given = list(map(tf.constant, gradients))
+        results = []
+        with (
+            without_native_kernels(),
+            mock.patch.object(compiled, "pays", lambda *_: large),
+            mock.patch.object(
+                steps, "apply_dense", side_effect=core.apply_dense
+            ) as taken,
+        ):
+            for kept in (True, False):
+                states = [state(rule, momentum, centered, seed=i) for i in range(2)]
+                step = steps._prepared(rule, *map(list, zip(*states)), kept)
+                taken.reset_mock()
+                for hyper in hypers:
+                    step(given, hyper)
+                # Two variables; five kinds of hyperparameters, or seven steps.
+                self.assertEqual(taken.call_count, 2 * (5 if kept else 7))
+                slots = [v for _, held in states for v in held if v is not None]
+                results.append([v.numpy() for v in (*(v for v, _ in states), *slots)])
+        for one, other in zip(*results):
+            np.testing.assert_allclose(one, other, rtol=2e-6, atol=1e-6)
+
+    def test_a_kept_graph_updates_variables_of_any_cpu(self):
+        rule = UpdateRule.get("tf1")
+        hyper = core.Hyperparameters(0.01, 0.9, 0.9, 1e-7)
+        results = []
+        for devices in (("CPU:0", "CPU:1"), ("CPU:1", "CPU:1"), ("CPU:0", "CPU:0")):
+            states = []
+            for seed, device in enumerate(devices):
+                with tf.device(device):
+                    states.append(state(rule, 0.9, False, seed=seed))
+            with without_native_kernels():
+                step = steps._prepared(rule, *map(list, zip(*states)), True)
+                for _ in range(3):
+                    step([tf.ones([11, 8]), -tf.ones([11, 8])], hyper)
+            results.append([variable.numpy() for variable, _ in states])
+        np.testing.assert_array_equal(results[0], results[1])
+        np.testing.assert_array_equal(results[0], results[2])
 
     @parameterized.product(
         momentum=(0.0, 0.9), apply=(core.apply_sparse, core.apply_sparse_as_dense)

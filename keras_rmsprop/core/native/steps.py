@@ -30,12 +30,10 @@ def take_sparse(rounding, variable):
 
 
 def _take(variable):
-    """Whether a variable is one of this machine's CPU, and kernels are built."""
+    """Whether a variable is one of this process' CPUs, and kernels are built."""
     return (
         variable.dtype in _DTYPES
-        and execution.is_resource(variable)
-        and variable.device.startswith("/job:localhost/")
-        and "/device:CPU:" in variable.device
+        and execution.is_on_own_cpu(variable)
         and execution.is_eager_program()
         and not execution.is_compiled()
         and library.ops() is not None
