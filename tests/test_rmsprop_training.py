@@ -336,6 +336,7 @@ class LargeModelTest(parameterized.TestCase):
             optimizer.build(variables)
             with (
                 without_native_kernels(),
+                mock.patch.dict(steps._GRAPHS, clear=True),
                 mock.patch.object(
                     steps, "apply_dense", wraps=steps.apply_dense
                 ) as traced,

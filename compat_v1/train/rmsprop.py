@@ -127,7 +127,7 @@ class RMSPropOptimizer(Shown, _Optimizer):
                 "`decay`, is `tf.compat.v1.train.inverse_time_decay`.",
                 stacklevel=3,
             )
-        self._together = core.Together()
+        self._together = core.Together(use_locking)
         # Of the step that a thread is at. Variables, slots and gradients of an eager
         # step wait for the others.
         self._values = {}
@@ -354,7 +354,7 @@ class RMSPropOptimizer(Shown, _Optimizer):
             tf.executing_eagerly()
             and not tf.distribute.has_strategy()
             and variable.constraint is None
-            and self._together.takes_in_one_op(TF1, variable, has_momentum=True)
+            and self._together.takes(TF1, variable, has_momentum=True)
         ):
             self._waiting[threading.get_ident()].append((gradient, variable))
             return None

@@ -53,10 +53,12 @@ class Step(arrays.Step):
             id(v): (v.value.shape, v.value.dtype, v.value.device)
             for v in self._trainable_variables
         }
-        for name in arrays.Slots._fields:
-            slots = (getattr(each, name) for each in self._slots.values())
-            with torch.no_grad():
-                _lay_together([slot for slot in slots if slot is not None])
+
+    def add_optimizer_variables(self, *args, **kwargs):
+        slots = super().add_optimizer_variables(*args, **kwargs)
+        with torch.no_grad():
+            _lay_together([slot for slot in slots if slot is not None])
+        return slots
 
     def _fits_as_it_is(self, gradient, variable):
         # What most gradients are is found out first: all that is done for each
@@ -92,7 +94,7 @@ class Step(arrays.Step):
         for row in zip(_tensors(variables), grads, *map(_tensors, held.values())):
             groups[row[0].dtype, row[0].device].append(row)
         for (dtype, device), rows in groups.items():
-            hyper, has_epsilon = _scalars(rule, numbers, rate, dtype)
+            hyper, has_epsilon = _scalars(rule, numbers, rate, dtype, device)
 
             def step(ops, value, gradient, *each, hyper=hyper, has_epsilon=has_epsilon):
                 each = arrays.Slots(**dict(zip(held, each)))
@@ -105,11 +107,11 @@ class Step(arrays.Step):
 
     def _update_rows(self, rule, numbers, rate, gradient, variable, slots):
         gradient, value = gradient.coalesce(), variable.value
-        hyper, has_epsilon = _scalars(rule, numbers, rate, value.dtype)
+        hyper, has_epsilon = _scalars(rule, numbers, rate, value.dtype, value.device)
         indices = gradient.indices()[0]
         held = slots.map(lambda slot: slot.value[indices])
         new, rows = _updated(
-            OPERATIONS,
+            OPERATIONS[_can_look(value)],
             rule,
             hyper,
             has_epsilon,
@@ -173,23 +175,26 @@ def _plus_quotient(tensor, rate, one, root):
     return tensor.addcdiv_(one, root, value=rate)
 
 
-def _operations(empty_like=lambda tensor: None):
+def _operations(new, overwrites):
     """Returns `Operations` that write into what the formula does not look at again.
 
     Args:
-        empty_like: Takes a tensor; returns memory for another like it, or None, for
-            which PyTorch takes some anew.
+        new: Takes a tensor; returns memory for another like it, or None, for which
+            PyTorch takes some anew.
+        overwrites: Whether to write new means in place of the former: whichever
+            elements rest has to be taken out again, and is known only on a CPU.
     """
-    new = empty_like
+
+    def target(tensor, spent):
+        return tensor if spent else new(tensor)
+
     return formula.Operations(
         square=lambda tensor: torch.square(tensor, out=new(tensor)),
         plus_square=lambda tensor, x, factor: tensor.addcmul_(x, x, value=factor),
         minus_square=lambda tensor, x: torch.addcmul(
             tensor, x, x, value=-1, out=new(tensor)
         ),
-        sqrt=lambda tensor, spent: torch.sqrt(
-            tensor, out=tensor if spent else new(tensor)
-        ),
+        sqrt=lambda tensor, spent: torch.sqrt(tensor, out=target(tensor, spent)),
         rsqrt=torch.rsqrt,
         where=torch.where,
         zeros_like=torch.zeros_like,
@@ -201,18 +206,23 @@ def _operations(empty_like=lambda tensor: None):
         least=_least,
         magnitude=_magnitude,
         times=torch.Tensor.mul_,
-        plus_number=lambda tensor, number: torch.add(tensor, number, out=new(tensor)),
-        raised=torch.Tensor.add_,
-        discounted=torch.Tensor.mul_,
+        plus_number=lambda tensor, number, spent: torch.add(
+            tensor, number, out=target(tensor, spent)
+        ),
+        discounted=torch.Tensor.mul_ if overwrites else torch.mul,
         plus=lambda tensor, other, factor: tensor.add_(other, alpha=factor),
-        toward=torch.Tensor.lerp_,
+        toward=torch.Tensor.lerp_ if overwrites else torch.lerp,
         minus=torch.Tensor.sub_,
         plus_quotient=_plus_quotient,
-        overwrites=True,
+        overwrites=overwrites,
     )
 
 
-OPERATIONS = _operations()
+# For small variables, of which memory taken anew is at hand, by `_can_look`.
+OPERATIONS = {
+    can_look: _operations(lambda tensor: None, overwrites=can_look)
+    for can_look in (True, False)
+}
 
 
 class _Scratch:
@@ -221,10 +231,10 @@ class _Scratch:
     To find pages for new memory takes a CPU longer than an operation.
     """
 
-    BLOCKS = 2  # What most steps need; where elements rest, they take more anew.
+    ARRAYS = 2  # What most steps need; where elements rest, they take more anew.
 
     def __init__(self, like, elements):
-        self._memory = like.new_empty(self.BLOCKS, elements)
+        self._memory = like.new_empty(self.ARRAYS, elements)
         self._taken = 0
 
     def clear(self):
@@ -233,7 +243,7 @@ class _Scratch:
 
     def empty_like(self, tensor):
         """Returns a part of it, or None where not enough is left."""
-        if self._taken == self.BLOCKS or tensor.numel() > self._memory.shape[1]:
+        if self._taken == self.ARRAYS or tensor.numel() > self._memory.shape[1]:
             return None
         self._taken += 1
         return self._memory[self._taken - 1, : tensor.numel()].view(tensor.shape)
@@ -257,9 +267,9 @@ def _tensors(variables):
 _name_of = functools.lru_cache(keras.backend.standardize_dtype)
 
 
-def _scalars(rule, numbers, rate, dtype):
+def _scalars(rule, numbers, rate, dtype, device):
     hyper, has_epsilon = arrays.scalars(rule, *numbers, _name_of(dtype))
-    rate = rate.to(dtype)
+    rate = rate.to(device, dtype)
     # Operations take a number along, where it can be known without waiting.
     if _can_look(rate):
         rate = rate.item()
@@ -270,7 +280,7 @@ def _in_blocks(step, rows, blocks):
     """Takes a step for each row, of about so many elements at a time.
 
     Args:
-        step: Takes what `_operations` returns and tensors as in a row, returns the new
+        step: Takes `Operations` and tensors as in a row, returns the new
             variable and the new slots. The variable may be None: then returns what to
             subtract from it.
         rows: Lists of tensors of one dtype: a variable, its gradient, its slots.
@@ -281,6 +291,8 @@ def _in_blocks(step, rows, blocks):
         count = row[0].numel()
         if count >= blocks.small:
             large.append(row)
+            continue
+        if not count:
             continue
         if elements + count > blocks.together:
             _together(step, small)
@@ -297,9 +309,9 @@ def _in_parts(step, rows, size):
     """Takes the steps of large variables."""
     size = min(size, max(variable.numel() for variable, *_ in rows))
     scratch = _Scratch(rows[0][0], size)
-    operations = _operations(scratch.empty_like)
-    for variable, gradient, *slots in rows:
-        row = variable, gradient, *slots
+    operations = _operations(scratch.empty_like, overwrites=_can_look(rows[0][0]))
+    for row in rows:
+        variable, _, *slots = row
         if variable.numel() <= size or not all(
             tensor.is_contiguous() for tensor in (variable, *slots)
         ):
@@ -319,7 +331,8 @@ def _together(step, rows):
     variables, gradients, *slots = zip(*rows)
     lying = [_as_one(each) for each in slots]
     held = [_flattened(each) if one is None else one for each, one in zip(slots, lying)]
-    taken, *new = step(OPERATIONS, None, _flattened(gradients), *held)
+    operations = OPERATIONS[_can_look(variables[0])]
+    taken, *new = step(operations, None, _flattened(gradients), *held)
     torch._foreach_sub_(variables, _unflattened(taken, variables))
     for each, one, stepped in zip(slots, lying, new):
         if one is None:
@@ -340,7 +353,7 @@ def _lay_together(slots):
     """
     groups = collections.defaultdict(list)
     for slot in slots:
-        if slot._value.numel() < CPU.small:
+        if 0 < slot._value.numel() < CPU.small:
             groups[slot._value.dtype, slot._value.device].append(slot._value)
     for values in groups.values():
         for value, place in zip(values, _unflattened(_flattened(values), values)):

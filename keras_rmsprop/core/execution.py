@@ -9,7 +9,7 @@ def is_resource(variable):
 
 
 def is_on_own_cpu(variable):
-    """Whether this is a resource variable of a CPU of this process."""
+    """Whether this is a resource variable that lies on a CPU of this process."""
     return (
         is_resource(variable)
         and variable.device.startswith("/job:localhost/")

@@ -75,16 +75,16 @@ def update_by_one(ops, rounding, slots, gradient, hyper, has_epsilon, variable, 
 class Operations:
     """What the formula asks of an array library, beside arithmetic.
 
-    `plus_square` and those that have a default, but `plus_number`, may write into their
-    first argument. It is not looked at again, but for the means that `discounted` and
-    `toward` take, unless `overwrites`.
+    Some may write into their first argument, which is not looked at again: `sqrt` and
+    `plus_number` where they are told that it is spent, `discounted` and `toward` where
+    `overwrites`; `plus_square`, `times`, `plus`, `minus` and `plus_quotient` always.
 
     Attributes:
         square: Takes an array.
         plus_square: Takes an array, another and a factor; returns
             `array + factor * square(other)`.
         minus_square: Takes two arrays; returns `array - square(other)`.
-        sqrt: Takes an array, and whether it may write into it.
+        sqrt: Takes an array, and whether it is spent.
         rsqrt: Takes an array, returns the reciprocal of its root.
         where: Takes a condition and two arrays.
         zeros_like: Takes an array.
@@ -96,9 +96,8 @@ class Operations:
             where that cannot be known now.
         magnitude: Likewise, a number that no element is farther from zero than.
         times: Takes an array and a number.
-        plus_number: Likewise; returns their sum.
-        raised: Likewise.
-        discounted: Likewise, for means.
+        plus_number: Takes an array, a number, and whether the array is spent.
+        discounted: Takes a mean and a number; returns their product.
         plus: Takes an array, another and its factor; returns `array + factor * other`.
         toward: Likewise, `array + (other - array) * factor`.
         minus: Takes two arrays.
@@ -120,8 +119,7 @@ class Operations:
     least: Callable = lambda array: None
     magnitude: Callable = lambda array: None
     times: Callable = lambda array, number: number * array
-    plus_number: Callable = operator.add
-    raised: Callable = operator.add
+    plus_number: Callable = lambda array, number, spent: array + number
     discounted: Callable = lambda array, number: number * array
     plus: Callable = lambda array, other, factor: array + factor * other
     toward: Callable = lambda array, other, factor: array + (other - array) * factor
@@ -260,10 +258,14 @@ def _moments(ops, rounding, slots, gradient, hyper, has_epsilon, ms=None):
     ):
         rests = _lacks_root(ops, rounding, radicand, hyper)
         if mg is not None and _is_real(ops, gradient):
-            square = ops.square(gradient)
-            decayed = functools.partial(_decayed, ops, rounding, hyper)
-            ms = ops.where(rests, decayed(slots.rms, ms, square), ms)
-            mg = ops.where(rests, decayed(slots.mg, mg, gradient), mg)
+            if ops.overwrites:  # The former means are gone, up to rounding.
+                share = one_minus_rho(hyper)
+                decayed = ms - share * ops.square(gradient), mg - share * gradient
+            else:
+                decayed = (
+                    _decayed(rounding, mean, hyper) for mean in (slots.rms, slots.mg)
+                )
+            ms, mg = (ops.where(rests, *pair) for pair in zip(decayed, (ms, mg)))
     return gradient, ms, mg, radicand, rests
 
 
@@ -281,10 +283,8 @@ def _means(ops, rounding, slots, gradient, hyper):
     return ms, ops.plus(ops.discounted(slots.mg, hyper.rho), gradient, share)
 
 
-def _decayed(ops, rounding, hyper, mean, new, x):
-    """Returns what a discounted mean, of which `x` made another, makes of zero."""
-    if ops.overwrites:
-        return new - one_minus_rho(hyper) * x
+def _decayed(rounding, mean, hyper):
+    """Returns a discounted mean after a gradient of zero."""
     if rounding.incremental:
         return mean - mean * one_minus_rho(hyper)
     return hyper.rho * mean
@@ -295,10 +295,10 @@ def _radicand(ops, rounding, ms, mg, hyper):
     if not rounding.epsilon_inside:
         return ms if mg is None else ops.minus_square(ms, mg)
     if mg is None:
-        return ops.plus_number(ms, hyper.epsilon)
+        return ops.plus_number(ms, hyper.epsilon, False)
     if rounding.epsilon_first:
-        return ops.minus_square(ops.plus_number(ms, hyper.epsilon), mg)
-    return ops.raised(ops.minus_square(ms, mg), hyper.epsilon)
+        return ops.minus_square(ops.plus_number(ms, hyper.epsilon, False), mg)
+    return ops.plus_number(ops.minus_square(ms, mg), hyper.epsilon, True)
 
 
 def _plus_step(ops, rounding, gradient, radicand, rests, array, hyper):
@@ -328,7 +328,9 @@ def _quotient(ops, rounding, gradient, radicand, hyper):
 def _divisor(ops, rounding, radicand, hyper, spent=False):
     """Returns what the gradient is divided by; may write into a spent radicand."""
     root = ops.sqrt(radicand, spent)
-    return root if rounding.epsilon_inside else ops.raised(root, hyper.epsilon)
+    return (
+        root if rounding.epsilon_inside else ops.plus_number(root, hyper.epsilon, True)
+    )
 
 
 def may_rest(ops, slots, gradient, has_epsilon):

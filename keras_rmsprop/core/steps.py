@@ -145,18 +145,22 @@ class Together:
     # variables would make functions without end.
     MAXIMUM_SETS = 4
 
-    def __init__(self):
+    def __init__(self, use_locking=False):
+        """Takes whether updates hold the variables' locks; native kernels always do."""
+        self._use_locking = use_locking
         self._ready = {}
 
     def __reduce__(self):
         # A copy is of other variables.
-        return Together, ()
+        return Together, (self._use_locking,)
 
     @staticmethod
-    def takes_in_one_op(rule, variable, has_momentum):
-        """Whether native kernels update a variable together with others."""
+    def takes(rule, variable, has_momentum):
+        """Whether a variable's eager step takes less time together with others."""
         rounding = formula.rounding_of(rule, has_momentum, formula.DENSE_KERNEL)
-        return native.take_dense(rounding, variable)
+        return native.take_dense(rounding, variable) or _rounds_alike_in_graphs(
+            rule, variable
+        )
 
     def apply(self, rule, variables, slots_of, gradients, hyper):
         """Applies one step.
@@ -172,20 +176,24 @@ class Together:
         if not tf.executing_eagerly():
             # What is made in a graph is of no use in another, or outside.
             slots = list(map(slots_of, variables))
-            _prepared(rule, variables, slots, False)(gradients, hyper)
+            self._prepared(rule, variables, slots, False)(gradients, hyper)
             return
         key = (rule, tf.distribute.has_strategy(), *map(id, variables))
         step, _ = self._ready.get(key, (None, None))
         if step is None:
             kept = len(self._ready) < self.MAXIMUM_SETS
-            step = _prepared(rule, variables, list(map(slots_of, variables)), kept)
+            slots = list(map(slots_of, variables))
+            step = self._prepared(rule, variables, slots, kept)
             if kept:
                 # The variables, too, so that nothing else gets their ids.
                 self._ready[key] = step, variables
         step(gradients, hyper)
 
+    def _prepared(self, *arguments):
+        return _prepared(*arguments, self._use_locking)
 
-def _prepared(rule, variables, slots, kept):
+
+def _prepared(rule, variables, slots, kept, use_locking):
     """Returns what takes the gradients and hyperparameters of a step.
 
     Args:
@@ -193,78 +201,127 @@ def _prepared(rule, variables, slots, kept):
         variables: List of variables.
         slots: List of their `Slots`.
         kept: Whether it is for later eager steps, too.
+        use_locking: Whether updates hold the variables' locks.
     """
     rounding = _rounding(rule, slots[0], formula.DENSE_KERNEL)
     taken = [native.take_dense(rounding, variable) for variable in variables]
     if all(taken):
         return native.Together(rounding, variables, slots).apply
     if any(taken):
-        return _split(rule, variables, slots, kept, taken)
+        return _split(rule, variables, slots, kept, use_locking, taken)
 
-    def each(gradients, hyper):
-        cast = functools.cache(hyper.cast)
-        compiles = compiled.pays(rule, variables)
-        for variable, held, gradient in zip(variables, slots, gradients):
-            arguments = variable, held, gradient, cast(variable.dtype.base_dtype)
-            if compiles and compiled.can_compile(rule, variable):
-                compiled.apply_dense(rounding, *arguments)
-            else:
-                apply_dense(rule, *arguments)
-
-    # In graphs half precision rounds otherwise, and so does a reciprocal root.
-    rounds_alike = not rule.reciprocal_root and all(
-        variable.dtype in (tf.float32, tf.float64) for variable in variables
-    )
-    if not kept or not rounds_alike or tf.distribute.has_strategy():
+    step = functools.partial(_one_by_one, rule, use_locking)
+    each = functools.partial(step, variables, slots)
+    alike = all(_rounds_alike_in_graphs(rule, variable) for variable in variables)
+    if not kept or not alike or tf.distribute.has_strategy():
         return each
     # Ops in a function that is called by an op run one after the other. XLA's programs,
     # each of which may keep but one core busy, are better off side by side.
-    by_op = not compiled.pays(rule, variables) and all(
-        map(execution.is_on_own_cpu, variables)
+    by_op = (
+        not compiled.pays(rule, variables)
+        and execution.is_on_own_cpu(variables[0])
+        and len({variable.device for variable in variables}) == 1
+        and len(set(map(id, variables))) == len(variables)
     )
-    return _traced_once(each, variables, by_op)
+    if by_op:
+        return _called_by_op(step, (rule, use_locking), variables, slots)
+    function = tf.function(each, autograph=False)
+    specs = _specs(variables)
+    return _for_each_kind(
+        lambda hyper: function.get_concrete_function(specs, hyper),
+        lambda trace, gradients, hyper: trace(gradients, hyper),
+    )
 
 
-def _traced_once(step, variables, by_op):
-    """Returns a function of gradients and hyperparameters as a graph that is kept.
+def _one_by_one(rule, use_locking, variables, slots, gradients, hyper):
+    rounding = _rounding(rule, slots[0], formula.DENSE_KERNEL)
+    compiles = compiled.pays(rule, variables)
+    cast = functools.cache(hyper.cast)
+    for variable, held, gradient in zip(variables, slots, gradients):
+        arguments = variable, held, gradient, cast(variable.dtype.base_dtype)
+        if compiles and compiled.can_compile(rule, variable):
+            compiled.apply_dense(rounding, *arguments)
+        else:
+            apply_dense(rule, *arguments, use_locking)
+
+
+def _for_each_kind(trace, call):
+    """Returns a function of gradients and hyperparameters by graphs that are kept.
 
     To find out which trace a call needs takes `tf.function` several times as long as
-    steps of small variables. Here hyperparameters alone decide.
+    steps of small variables. Here the kind of hyperparameters alone decides.
 
     Args:
-        step: Function of a list of gradients and of `Hyperparameters`.
-        variables: List of the variables that it updates.
-        by_op: Whether to call the graph by an op, which takes least.
+        trace: Function of `Hyperparameters` that returns a graph for their kind.
+        call: Function that is given the graph, gradients and hyperparameters.
     """
-    function = tf.function(step, autograph=False)
-    specs = [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
     traces = {}
 
-    def call(gradients, hyper):
+    def step(gradients, hyper):
         hyper = hyper.as_tensors()
-        *scalars, least_epsilon = hyper
-        scalars = [value for value in scalars if value is not None]
-        kind = hyper.one_minus_rho is None, least_epsilon, *(v.dtype for v in scalars)
+        kind = hyper.kind()
         if kind not in traces:
-            trace = function.get_concrete_function(specs, hyper)
-            traces[kind] = trace, trace.captured_inputs
-        trace, captured = traces[kind]
-        if by_op:
-            tf.raw_ops.StatefulPartitionedCall(
-                args=[*gradients, *scalars, *captured], Tout=[], f=trace
+            traces[kind] = trace(hyper)
+        call(traces[kind], gradients, hyper)
+
+    return step
+
+
+def _called_by_op(step, name, variables, slots):
+    """Returns what takes a step by a graph that is called by an op.
+
+    That takes less than any call of a function. TensorFlow never forgets a function
+    that was called so; all variables of the same kinds therefore share one.
+
+    Args:
+        step: Function of variables, their slots, gradients and hyperparameters.
+        name: What tells it from other such functions.
+        variables: List of variables.
+        slots: List of their `Slots`.
+    """
+    tensors = [*variables, *(v for held in slots for v in held if v is not None)]
+    handles = [variable.handle for variable in tensors]
+    shapes = tuple((str(variable.shape), variable.dtype) for variable in variables)
+    device = variables[0].device
+
+    def trace(hyper):
+        key = name, slots[0].names(), shapes, hyper.kind()
+        if key not in _GRAPHS:
+            function = tf.function(step, autograph=False)
+            graph = function.get_concrete_function(
+                variables, slots, _specs(variables), hyper
             )
-        else:
-            trace(gradients, hyper)
+            _GRAPHS[key] = graph, graph.captured_inputs
+        return _GRAPHS[key]
 
-    return call
+    def call(trace, gradients, hyper):
+        graph, captured = trace
+        scalars = [value for value in hyper[:-1] if value is not None]
+        with tf.device(device):
+            tf.raw_ops.StatefulPartitionedCall(
+                args=[*handles, *gradients, *scalars, *captured], Tout=[], f=graph
+            )
+
+    return _for_each_kind(trace, call)
 
 
-def _split(rule, variables, slots, kept, taken):
+_GRAPHS = {}
+
+
+def _specs(variables):
+    return [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
+
+
+def _split(rule, variables, slots, kept, use_locking, taken):
     """Returns what `_prepared` does, of those that native kernels take and the rest."""
     masks = taken, [not each for each in taken]
     parts = [
         _prepared(
-            rule, list(compress(variables, mask)), list(compress(slots, mask)), kept
+            rule,
+            list(compress(variables, mask)),
+            list(compress(slots, mask)),
+            kept,
+            use_locking,
         )
         for mask in masks
     ]
@@ -274,6 +331,11 @@ def _split(rule, variables, slots, kept, taken):
             part(list(compress(gradients, mask)), hyper)
 
     return both
+
+
+def _rounds_alike_in_graphs(rule, variable):
+    """Whether a graph rounds as eager ops do: not half precision, nor `rsqrt`."""
+    return not rule.reciprocal_root and variable.dtype in (tf.float32, tf.float64)
 
 
 def _rounding(rule, slots, kernel):

@@ -71,11 +71,18 @@ class Hyperparameters(NamedTuple):
                 return tf.constant(value, tf.float64)
             return value if value is None else tf.convert_to_tensor(value)
 
+        tensors = self._with(tensor)
         # These few, so that other values do not trace it anew. Float16 can tell the
         # first from zero, and all other dtypes the second.
-        bounds = (1e-7, 1e-37) if isinstance(self.epsilon, (int, float)) else ()
-        least = next((bound for bound in bounds if bound <= self.epsilon), 0.0)
-        return self._with(tensor)._replace(least_epsilon=least)
+        epsilon = tf.get_static_value(tensors.epsilon)
+        bounds = () if epsilon is None else (1e-7, 1e-37)
+        least = next((bound for bound in bounds if bound <= epsilon), 0.0)
+        return tensors._replace(least_epsilon=least)
+
+    def kind(self):
+        """Returns what a graph depends on, of those that `as_tensors` returns."""
+        dtypes = (None if value is None else value.dtype for value in self[:-1])
+        return self.least_epsilon, *dtypes
 
     def _with(self, function):
         return Hyperparameters(*map(function, self[:-1]), self.least_epsilon)

@@ -117,7 +117,7 @@ class RMSprop(Optimizer):
         missing = epsilon is None or isinstance(epsilon, numbers.Real) and epsilon == 0
         self.epsilon = keras.config.epsilon() if missing else epsilon
         self.centered = centered
-        self._together = core.Together()
+        self._together = core.Together(self._use_locking)
         # None while nobody has chosen: `get_config` must not make it a choice.
         self._sparse_updates = None
         self._has_warned = False
@@ -170,7 +170,7 @@ class RMSprop(Optimizer):
         )
 
     def _update_variables(self, grads_and_vars, apply_state):
-        """Updates those together that eager steps can take in one op."""
+        """Updates those together that eager steps take in less time so."""
         if not (
             tf.executing_eagerly()
             and type(self)._resource_apply_dense is RMSprop._resource_apply_dense
@@ -181,7 +181,7 @@ class RMSprop(Optimizer):
             if (
                 isinstance(grad, tf.Tensor)
                 and self._var_key(var) not in self._constraints
-                and self._together.takes_in_one_op(_RULE, var, self._momentum)
+                and self._together.takes(_RULE, var, self._momentum)
             ):
                 together.setdefault((var.device, var.dtype), []).append((var, grad))
             else:

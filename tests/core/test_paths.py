@@ -218,13 +218,14 @@ class PathsTest(parameterized.TestCase):
         with (
             without_native_kernels(),
             mock.patch.object(compiled, "pays", lambda *_: large),
+            mock.patch.dict(steps._GRAPHS, clear=True),
             mock.patch.object(
                 steps, "apply_dense", side_effect=core.apply_dense
             ) as taken,
         ):
             for kept in (True, False):
                 states = [state(rule, momentum, centered, seed=i) for i in range(2)]
-                step = steps._prepared(rule, *map(list, zip(*states)), kept)
+                step = steps._prepared(rule, *map(list, zip(*states)), kept, False)
                 taken.reset_mock()
                 for hyper in hypers:
                     step(given, hyper)
@@ -234,6 +235,21 @@ class PathsTest(parameterized.TestCase):
                 results.append([v.numpy() for v in (*(v for v, _ in states), *slots)])
         for one, other in zip(*results):
             np.testing.assert_allclose(one, other, rtol=2e-6, atol=1e-6)
+
+    def test_variables_of_the_same_kinds_share_a_graph(self):
+        rule = UpdateRule.get("keras")
+        hyper = core.Hyperparameters(0.01, 0.9, 0.9, 1e-7, 1 - 0.9)
+        results = []
+        with without_native_kernels(), mock.patch.dict(steps._GRAPHS, clear=True):
+            for seed in (0, 0, 1):
+                pairs = [state(rule, 0.9, False, seed=seed + i) for i in range(2)]
+                step = steps._prepared(rule, *map(list, zip(*pairs)), True, False)
+                for _ in range(2):
+                    step([tf.ones([11, 8]), -tf.ones([11, 8])], hyper)
+                results.append([variable.numpy() for variable, _ in pairs])
+            self.assertLen(steps._GRAPHS, 1)
+        np.testing.assert_array_equal(results[0], results[1])
+        self.assertFalse(np.array_equal(results[0], results[2]))
 
     def test_a_kept_graph_updates_variables_of_any_cpu(self):
         rule = UpdateRule.get("tf1")
@@ -245,7 +261,7 @@ class PathsTest(parameterized.TestCase):
                 with tf.device(device):
                     states.append(state(rule, 0.9, False, seed=seed))
             with without_native_kernels():
-                step = steps._prepared(rule, *map(list, zip(*states)), True)
+                step = steps._prepared(rule, *map(list, zip(*states)), True, True)
                 for _ in range(3):
                     step([tf.ones([11, 8]), -tf.ones([11, 8])], hyper)
             results.append([variable.numpy() for variable, _ in states])

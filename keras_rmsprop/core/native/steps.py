@@ -30,7 +30,7 @@ def take_sparse(rounding, variable):
 
 
 def _take(variable):
-    """Whether a variable is one of this process' CPUs, and kernels are built."""
+    """Whether a variable lies on a CPU of this process, and kernels are built."""
     return (
         variable.dtype in _DTYPES
         and execution.is_on_own_cpu(variable)
