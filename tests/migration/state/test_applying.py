@@ -460,10 +460,13 @@ def test_many_variables_take_less_than_twice_what_keras_takes():
         call(*arguments, **options)
         return time.process_time() - started
 
-    stock = keras.optimizers.RMSprop(momentum=0.9)
-    ours = keras_rmsprop.RMSprop(momentum=0.9)
-    bound = 2 * seconds(stock.build, variables)
-    assert seconds(state.apply_to, ours, variables, restore_values=True) < bound
+    # In turn, and the least of three: garbage of other tests is collected at any time.
+    stock, ours = [], []
+    for _ in range(3):
+        stock.append(seconds(keras.optimizers.RMSprop(momentum=0.9).build, variables))
+        optimizer = keras_rmsprop.RMSprop(momentum=0.9)
+        ours.append(seconds(state.apply_to, optimizer, variables, restore_values=True))
+    assert min(ours) < 2 * min(stock)
 
 
 def test_what_is_no_rmsprop_is_refused():
