@@ -134,6 +134,7 @@ class RMSPropOptimizer(Shown, _Optimizer):
         self._hyper = {}
         self._assertions = {}
         self._waiting = {}
+        self._in_order = {}  # Whether a variable occurs twice, so that order matters.
 
     def _shown_arguments(self):
         held = self.__dict__
@@ -278,6 +279,10 @@ class RMSPropOptimizer(Shown, _Optimizer):
         # `_prepare` runs in; here they can be read before slots are created.
         ahead = tf.executing_eagerly() and not tf.distribute.has_strategy()
         self._values[threading.get_ident()] = self._read() if ahead else None
+        if ahead:
+            grads_and_vars = list(grads_and_vars)
+            ids = [id(variable) for _, variable in grads_and_vars]
+            self._in_order[threading.get_ident()] = len(set(ids)) < len(ids)
         self._assertions[threading.get_ident()] = assertions
         # Replicas' are of other threads than the one that updates.
         replica = tf.distribute.has_strategy()
@@ -354,6 +359,7 @@ class RMSPropOptimizer(Shown, _Optimizer):
             tf.executing_eagerly()
             and not tf.distribute.has_strategy()
             and variable.constraint is None
+            and not self._in_order.get(threading.get_ident())
             and self._together.takes(TF1, variable, has_momentum=True)
         ):
             self._waiting[threading.get_ident()].append((gradient, variable))

@@ -4,6 +4,7 @@ Each asks in turn whether native kernels, TensorFlow's kernels, or for large var
 XLA can do it; ordinary ops always can.
 """
 
+import contextlib
 import functools
 from itertools import compress
 
@@ -137,12 +138,12 @@ class Together:
     """Dense steps of all variables of an optimizer, kept ready from one to the next.
 
     To call each op of each small variable from Python costs more than the step does.
-    Native kernels take all variables in one op; a `tf.function` holds the ops of those
-    that they do not take.
+    Native kernels take all variables in one op. Graphs that are kept hold the ops of
+    those of float32 and float64 that they do not take; all others go one by one.
     """
 
     # For how many sets of variables. One is usual; steps that each leave out other
-    # variables would make functions without end.
+    # variables would make graphs without end, and go one by one.
     MAXIMUM_SETS = 4
 
     def __init__(self, use_locking=False):
@@ -182,6 +183,8 @@ class Together:
         step, _ = self._ready.get(key, (None, None))
         if step is None:
             kept = len(self._ready) < self.MAXIMUM_SETS
+            # Functions that run eagerly are for debugging, and no measure for later.
+            kept = kept and not tf.config.functions_run_eagerly()
             slots = list(map(slots_of, variables))
             step = self._prepared(rule, variables, slots, kept)
             if kept:
@@ -210,11 +213,14 @@ def _prepared(rule, variables, slots, kept, use_locking):
     if any(taken):
         return _split(rule, variables, slots, kept, use_locking, taken)
 
-    step = functools.partial(_one_by_one, rule, use_locking)
+    placed = tf.executing_eagerly()
+    step = functools.partial(_one_by_one, rule, use_locking, placed)
     each = functools.partial(step, variables, slots)
     alike = all(_rounds_alike_in_graphs(rule, variable) for variable in variables)
     if not kept or not alike or tf.distribute.has_strategy():
         return each
+    function = tf.function(each, autograph=False)
+    specs = [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
     # Ops in a function that is called by an op run one after the other. XLA's programs,
     # each of which may keep but one core busy, are better off side by side.
     by_op = (
@@ -223,17 +229,18 @@ def _prepared(rule, variables, slots, kept, use_locking):
         and len({variable.device for variable in variables}) == 1
         and len(set(map(id, variables))) == len(variables)
     )
-    if by_op:
-        return _called_by_op(step, (rule, use_locking), variables, slots)
-    function = tf.function(each, autograph=False)
-    specs = _specs(variables)
-    return _for_each_kind(
-        lambda hyper: function.get_concrete_function(specs, hyper),
-        lambda trace, gradients, hyper: trace(gradients, hyper),
-    )
+
+    def graph(hyper):
+        shared = None
+        if by_op:
+            key = rule, use_locking
+            shared = _shared_graph(step, key, variables, slots, specs, hyper)
+        return shared or function.get_concrete_function(specs, hyper)
+
+    return _for_each_kind(graph)
 
 
-def _one_by_one(rule, use_locking, variables, slots, gradients, hyper):
+def _one_by_one(rule, use_locking, placed, variables, slots, gradients, hyper):
     rounding = _rounding(rule, slots[0], formula.DENSE_KERNEL)
     compiles = compiled.pays(rule, variables)
     cast = functools.cache(hyper.cast)
@@ -241,75 +248,74 @@ def _one_by_one(rule, use_locking, variables, slots, gradients, hyper):
         arguments = variable, held, gradient, cast(variable.dtype.base_dtype)
         if compiles and compiled.can_compile(rule, variable):
             compiled.apply_dense(rounding, *arguments)
-        else:
+            continue
+        with tf.device(variable.device) if placed else contextlib.nullcontext():
             apply_dense(rule, *arguments, use_locking)
 
 
-def _for_each_kind(trace, call):
+def _for_each_kind(graph):
     """Returns a function of gradients and hyperparameters by graphs that are kept.
 
     To find out which trace a call needs takes `tf.function` several times as long as
     steps of small variables. Here the kind of hyperparameters alone decides.
 
     Args:
-        trace: Function of `Hyperparameters` that returns a graph for their kind.
-        call: Function that is given the graph, gradients and hyperparameters.
+        graph: Function of `Hyperparameters` that returns what takes steps with such.
     """
-    traces = {}
+    graphs = {}
 
     def step(gradients, hyper):
         hyper = hyper.as_tensors()
         kind = hyper.kind()
-        if kind not in traces:
-            traces[kind] = trace(hyper)
-        call(traces[kind], gradients, hyper)
+        if kind not in graphs:
+            graphs[kind] = graph(hyper)
+        graphs[kind](list(gradients), hyper)
 
     return step
 
 
-def _called_by_op(step, name, variables, slots):
-    """Returns what takes a step by a graph that is called by an op.
-
-    That takes less than any call of a function. TensorFlow never forgets a function
-    that was called so; all variables of the same kinds therefore share one.
-
-    Args:
-        step: Function of variables, their slots, gradients and hyperparameters.
-        name: What tells it from other such functions.
-        variables: List of variables.
-        slots: List of their `Slots`.
-    """
-    tensors = [*variables, *(v for held in slots for v in held if v is not None)]
-    handles = [variable.handle for variable in tensors]
-    shapes = tuple((str(variable.shape), variable.dtype) for variable in variables)
-    device = variables[0].device
-
-    def trace(hyper):
-        key = name, slots[0].names(), shapes, hyper.kind()
-        if key not in _GRAPHS:
-            function = tf.function(step, autograph=False)
-            graph = function.get_concrete_function(
-                variables, slots, _specs(variables), hyper
-            )
-            _GRAPHS[key] = graph, graph.captured_inputs
-        return _GRAPHS[key]
-
-    def call(trace, gradients, hyper):
-        graph, captured = trace
-        scalars = [value for value in hyper[:-1] if value is not None]
-        with tf.device(device):
-            tf.raw_ops.StatefulPartitionedCall(
-                args=[*handles, *gradients, *scalars, *captured], Tout=[], f=graph
-            )
-
-    return _for_each_kind(trace, call)
-
-
+# TensorFlow never forgets a function that was called by an op.
+_MAXIMUM_GRAPHS = 64
 _GRAPHS = {}
 
 
-def _specs(variables):
-    return [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
+def _shared_graph(step, key, variables, slots, specs, hyper):
+    """Returns a graph for all variables of these kinds, called by an op, or None.
+
+    That takes less than any call of a function.
+
+    Args:
+        step: Function of variables, their slots, gradients and hyperparameters.
+        key: What it depends on beside these.
+        variables: List of variables.
+        slots: List of their `Slots`, all of the same names.
+        specs: List of the gradients' `tf.TensorSpec`s.
+        hyper: `Hyperparameters` of tensors.
+    """
+    device = variables[0].device
+    kinds = [(str(spec.shape), spec.dtype) for spec in specs]
+    key = key, device, slots[0].names(), hyper.kind(), *kinds
+    if key not in _GRAPHS:
+        if len(_GRAPHS) >= _MAXIMUM_GRAPHS:
+            return None
+        function = tf.function(step, autograph=False)
+        graph = function.get_concrete_function(variables, slots, specs, hyper)
+        if graph.captured_inputs:
+            # Of variables that functions do not take by their handles, as replicas'.
+            return None
+        _GRAPHS[key] = graph
+    graph = _GRAPHS[key]
+    tensors = [*variables, *(v for held in slots for v in held if v is not None)]
+    handles = [variable.handle for variable in tensors]
+
+    def call(gradients, hyper):
+        scalars = [value for value in hyper[:-1] if value is not None]
+        with tf.device(device):
+            tf.raw_ops.StatefulPartitionedCall(
+                args=[*handles, *gradients, *scalars], Tout=[], f=graph
+            )
+
+    return call
 
 
 def _split(rule, variables, slots, kept, use_locking, taken):
@@ -334,7 +340,7 @@ def _split(rule, variables, slots, kept, use_locking, taken):
 
 
 def _rounds_alike_in_graphs(rule, variable):
-    """Whether a graph rounds as eager ops do: not half precision, nor `rsqrt`."""
+    """Whether a CPU rounds a graph as eager ops: not half precision, nor `rsqrt`."""
     return not rule.reciprocal_root and variable.dtype in (tf.float32, tf.float64)
 
 

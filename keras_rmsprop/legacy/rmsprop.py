@@ -1,5 +1,6 @@
 """`RMSprop` as OptimizerV2 had it."""
 
+import collections
 import numbers
 import warnings
 from collections.abc import Iterable
@@ -177,10 +178,12 @@ class RMSprop(Optimizer):
         ):
             return super()._update_variables(grads_and_vars, apply_state)
         together, others = {}, []
+        times = collections.Counter(self._var_key(var) for _, var in grads_and_vars)
         for grad, var in grads_and_vars:
             if (
                 isinstance(grad, tf.Tensor)
                 and self._var_key(var) not in self._constraints
+                and times[self._var_key(var)] == 1  # Else order matters.
                 and self._together.takes(_RULE, var, self._momentum)
             ):
                 together.setdefault((var.device, var.dtype), []).append((var, grad))

@@ -10,6 +10,8 @@ from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import compat_v1
+import keras_rmsprop
 from keras_rmsprop import core
 from keras_rmsprop.core import (
     compiled,
@@ -236,6 +238,27 @@ class PathsTest(parameterized.TestCase):
         for one, other in zip(*results):
             np.testing.assert_allclose(one, other, rtol=2e-6, atol=1e-6)
 
+    def test_there_is_an_end_to_shared_graphs(self):
+        rule = UpdateRule.get("keras")
+        hyper = core.Hyperparameters(0.01, 0.9, 0.9, 1e-7, 1 - 0.9)
+        with (
+            without_native_kernels(),
+            mock.patch.dict(steps._GRAPHS, clear=True),
+            mock.patch.object(steps, "_MAXIMUM_GRAPHS", 2),
+        ):
+            results = []
+            for rows in (3, 4, 5, 3):
+                pairs = [state(rule, 0.9, False, (rows, 2))]
+                step = steps._prepared(rule, *map(list, zip(*pairs)), True, False)
+                for _ in range(2):
+                    step([tf.ones([rows, 2])], hyper)
+                results.append(
+                    pairs[0][0].numpy() - state(rule, 0, False, (rows, 2))[0]
+                )
+            self.assertLen(steps._GRAPHS, 2)
+        for result in results:
+            np.testing.assert_allclose(result, np.full_like(result, result[0, 0]), 1e-4)
+
     def test_variables_of_the_same_kinds_share_a_graph(self):
         rule = UpdateRule.get("keras")
         hyper = core.Hyperparameters(0.01, 0.9, 0.9, 1e-7, 1 - 0.9)
@@ -403,3 +426,62 @@ class SumDuplicatesTest(parameterized.TestCase):
             )
         self.assertEqual(summed.tolist(), [[2.0], [5.0], [0.0]])
         self.assertEqual(distinct.tolist(), [1, 3, 5])
+
+
+@parameterized.product(
+    face=(keras_rmsprop.legacy.RMSprop, compat_v1.train.RMSPropOptimizer),
+    momentum=(0.0, 0.9),
+    native=(False, True),
+)
+class EagerFacesTest(parameterized.TestCase):
+    @contextlib.contextmanager
+    def kernels(self, native):
+        with contextlib.nullcontext() if native else without_native_kernels():
+            yield
+
+    def test_a_variable_given_twice_takes_both_steps_in_order(
+        self, face, momentum, native
+    ):
+        ones = tf.ones([3, 2])
+        slices = tf.IndexedSlices(tf.ones([1, 2]) * 5, tf.constant([1]), ones.shape)
+        for pair in ((ones, -3 * ones), (ones, slices), (slices, ones)):
+            results = []
+            for at_once in (True, False):
+                variables = [tf.Variable(ones), tf.Variable(-ones)]
+                optimizer = face(0.1, momentum=momentum)
+                pairs = [(gradient, variables[0]) for gradient in pair]
+                with self.kernels(native):
+                    for _ in range(2):
+                        for each in [pairs] if at_once else [[p] for p in pairs]:
+                            optimizer.apply_gradients(each)
+                        optimizer.apply_gradients([(ones, variables[1])])
+                results.append([variable.numpy() for variable in variables])
+            np.testing.assert_array_equal(*results)
+
+    def test_variables_of_several_cpus_and_of_replicas_are_updated(
+        self, face, momentum, native
+    ):
+        def variables():
+            yield [tf.Variable([1.0, 2.0]), tf.Variable([3.0])]
+            with tf.device("CPU:1"):
+                other = tf.Variable([3.0])
+            yield [tf.Variable([1.0, 2.0]), other]
+            if face is compat_v1.train.RMSPropOptimizer:  # The other refuses them.
+                with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+                    replicas = [tf.Variable([1.0, 2.0]), tf.Variable([3.0])]
+                yield replicas
+
+        # Graphs that are shared do not depend on whose come first.
+        for order in (list, lambda kinds: reversed(list(kinds))):
+            results = []
+            with self.kernels(native), mock.patch.dict(steps._GRAPHS, clear=True):
+                for held in order(variables()):
+                    optimizer = face(0.1, momentum=momentum)
+                    for _ in range(3):
+                        pairs = zip(
+                            [tf.constant([1.0, -1.0]), tf.constant([2.0])], held
+                        )
+                        optimizer.apply_gradients(pairs)
+                    results.append(np.concatenate([v.numpy() for v in held]))
+            for result in results[1:]:
+                np.testing.assert_array_equal(results[0], result)
