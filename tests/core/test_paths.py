@@ -448,7 +448,9 @@ class EagerFacesTest(parameterized.TestCase):
             results = []
             for at_once in (True, False):
                 variables = [tf.Variable(ones), tf.Variable(-ones)]
-                optimizer = face(0.1, momentum=momentum)
+                legacy = face is keras_rmsprop.legacy.RMSprop
+                chosen = {"sparse_updates": "lazy"} if legacy else {}
+                optimizer = face(0.1, momentum=momentum, **chosen)
                 pairs = [(gradient, variables[0]) for gradient in pair]
                 with self.kernels(native):
                     for _ in range(2):
