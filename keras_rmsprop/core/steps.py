@@ -177,7 +177,8 @@ class Together:
         if not tf.executing_eagerly():
             # What is made in a graph is of no use in another, or outside.
             slots = list(map(slots_of, variables))
-            self._prepared(rule, variables, slots, False)(gradients, hyper)
+            step = _prepared(rule, variables, slots, False, self._use_locking)
+            step(gradients, hyper)
             return
         key = (rule, tf.distribute.has_strategy(), *map(id, variables))
         step, _ = self._ready.get(key, (None, None))
@@ -186,14 +187,11 @@ class Together:
             # Functions that run eagerly are for debugging, and no measure for later.
             kept = kept and not tf.config.functions_run_eagerly()
             slots = list(map(slots_of, variables))
-            step = self._prepared(rule, variables, slots, kept)
+            step = _prepared(rule, variables, slots, kept, self._use_locking)
             if kept:
                 # The variables, too, so that nothing else gets their ids.
                 self._ready[key] = step, variables
         step(gradients, hyper)
-
-    def _prepared(self, *arguments):
-        return _prepared(*arguments, self._use_locking)
 
 
 def _prepared(rule, variables, slots, kept, use_locking):
