@@ -280,7 +280,6 @@ class RMSPropOptimizer(Shown, _Optimizer):
         ahead = tf.executing_eagerly() and not tf.distribute.has_strategy()
         self._values[threading.get_ident()] = self._read() if ahead else None
         if ahead:
-            grads_and_vars = list(grads_and_vars)
             ids = [id(variable) for _, variable in grads_and_vars]
             self._in_order[threading.get_ident()] = len(set(ids)) < len(ids)
         self._assertions[threading.get_ident()] = assertions
